@@ -1,0 +1,14 @@
+"""Position information in the channels of CNNs, for Keras.
+
+Source: Islam, Kowal, Jia, Derpanis, Bruce, *Global Pooling, More than Meets the Eye: Position
+Information is Encoded Channel-Wise in CNNs*, ICCV 2021.
+
+Every layer and model class is imported here, so that `keras.saving.load_model` finds them as soon
+as `keras_gappos` is imported.
+"""
+
+from keras_gappos import data, layers, models, training
+from keras_gappos.training import GridTask
+from keras_gappos.version import __version__
+
+__all__ = ["GridTask", "__version__", "data", "layers", "models", "training"]

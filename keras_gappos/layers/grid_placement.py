@@ -1,0 +1,99 @@
+"""Put each image on one cell of a black grid."""
+
+import keras
+from keras import ops
+
+
+def place_on_grid(images, cells, grid_size):
+    """Returns canvases that are black but for one image on one cell each.
+
+    The pure function under `GridPlacement`; it does not check that the cells are on the grid.
+
+    Args:
+        images: tensor `(batch, height, width, channels)` of any dtype.
+        cells: integer tensor `(batch,)` with values in [0, grid_size**2); cell `i` is row
+            `i // grid_size`, column `i % grid_size`.
+        grid_size: number of cells along each side, at least 1.
+
+    Returns:
+        Tensor `(batch, grid_size * height, grid_size * width, channels)` of the images' dtype.
+    """
+    _, height, width, channels = images.shape
+    cells = ops.cast(cells, "int32")[:, None, None]
+    grid = ops.reshape(ops.arange(grid_size**2, dtype="int32"), (1, grid_size, grid_size))
+    here = ops.equal(cells, grid)[:, :, None, :, None, None]
+    tiles = ops.where(here, images[:, None, :, None, :, :], ops.zeros((), images.dtype))
+    return ops.reshape(tiles, (-1, grid_size * height, grid_size * width, channels))
+
+
+@keras.saving.register_keras_serializable(package="keras_gappos")
+class GridPlacement(keras.layers.Layer):
+    """Places each image of a batch on one cell of a black grid canvas.
+
+    Args:
+        grid_size: number of cells along each side, at least 1.
+
+    Input shape:
+        Two tensors: images `(batch, height, width, channels)` of any dtype, height, width and
+        channels known; and cells `(batch,)`, integers in [0, grid_size**2). Cell `i` is row
+        `i // grid_size`, column `i % grid_size`.
+
+    Output shape:
+        `(batch, grid_size * height, grid_size * width, channels)`, of the images' dtype.
+
+    Raises:
+        ValueError: if `grid_size` is below 1, if the images are not of rank 4, or, outside of a
+            compiled function, if a cell is not on the grid. (Inside of one the values cannot be
+            seen; such an image appears on no cell.)
+
+    Example:
+        >>> canvas = keras_gappos.layers.GridPlacement(2)(np.ones((1, 1, 1, 1)), np.array([2]))
+        >>> canvas[0, :, :, 0].tolist()
+        [[0.0, 0.0], [1.0, 0.0]]
+
+    Source: Islam et al., ICCV 2021, section 3.1.
+    """
+
+    def __init__(self, grid_size, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        if not isinstance(grid_size, int) or grid_size < 1:
+            raise ValueError(
+                f"`grid_size` must be an integer of at least 1. Received: grid_size={grid_size!r}"
+            )
+        self.grid_size = grid_size
+
+    def call(self, images, cells):
+        """Returns the canvases."""
+        self._check(images, cells)
+        return place_on_grid(images, cells, self.grid_size)
+
+    def _check(self, images, cells):
+        if len(images.shape) != 4 or None in images.shape[1:]:
+            raise ValueError(
+                "`images` must be of shape (batch, height, width, channels), all but the batch "
+                f"known. Received: shape={tuple(images.shape)}"
+            )
+        try:
+            values = ops.convert_to_numpy(cells)
+        except (TypeError, NotImplementedError):  # being traced: no values to look at
+            return
+        if values.size and (values.min() < 0 or values.max() >= self.grid_size**2):
+            raise ValueError(
+                f"`cells` must be in [0, {self.grid_size**2}) for grid_size={self.grid_size}. "
+                f"Received: cells from {values.min()} to {values.max()}"
+            )
+
+    def compute_output_shape(self, images_shape, cells_shape=None):
+        """The canvases' shape."""
+        batch, height, width, channels = images_shape
+        return (batch, self.grid_size * height, self.grid_size * width, channels)
+
+    def compute_output_spec(self, images, cells):
+        """The canvases' shape, and the images' dtype."""
+        if len(images.shape) != 4 or None in images.shape[1:]:
+            self._check(images, cells)
+        return keras.KerasTensor(self.compute_output_shape(images.shape), dtype=images.dtype)
+
+    def get_config(self):
+        """The arguments that make this layer again."""
+        return {**super().get_config(), "grid_size": self.grid_size}

@@ -1,0 +1,7 @@
+"""Networks, built with the Functional API. All of them give logits."""
+
+from keras_gappos.models.gapnet import gapnet
+from keras_gappos.models.permutenet import permutenet
+from keras_gappos.models.resnet import resnet
+
+__all__ = ["gapnet", "permutenet", "resnet"]

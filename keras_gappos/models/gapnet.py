@@ -1,0 +1,43 @@
+"""GAPNet: global average pooling as the very last layer."""
+
+import keras
+from keras import layers
+
+from keras_gappos.models.resnet import backbone, check_outputs
+
+
+def gapnet(input_shape, num_outputs, depth=18, width=64):
+    """Builds a GAPNet: a ResNet, a 3x3 convolution to the outputs, global average pooling.
+
+    There is no dense layer: each output is the average of one channel over the whole image. That
+    it can name the cell of an image all the same shows that position is in the channels' order.
+
+    Args:
+        input_shape: `(height, width, channels)`; height and width may be `None`.
+        num_outputs: number of logits, at least 1: the cells of the grid or the image classes.
+        depth: 18, 34 or 50.
+        width: channels of the first stage; 64 is the paper's.
+
+    Returns:
+        A Functional `keras.Model` from images to logits `(batch, num_outputs)`, its pooling layer
+        named `"latent"`.
+
+    Raises:
+        ValueError: for an argument out of range.
+
+    Example:
+        >>> model = keras_gappos.models.gapnet((96, 96, 3), num_outputs=9, width=16)
+        >>> model.output_shape
+        (None, 9)
+
+    Source: Islam et al., ICCV 2021, section 3.1.
+    """
+    check_outputs("num_outputs", num_outputs)
+    inputs, features = backbone(depth, input_shape, width, stem="canvas")
+    classes = layers.Conv2D(
+        num_outputs, 3, padding="same", data_format="channels_last", name="class_conv"
+    )(features)
+    outputs = layers.GlobalAveragePooling2D(
+        data_format="channels_last", dtype="float32", name="latent"
+    )(classes)
+    return keras.Model(inputs, outputs, name="gapnet")

@@ -1,0 +1,54 @@
+"""PermuteNet: a ResNet whose channels are shuffled on the way."""
+
+import keras
+from keras import layers
+
+from keras_gappos.layers import ChannelPermutation
+from keras_gappos.models.resnet import PLACES, backbone, check_outputs
+
+
+def permutenet(
+    input_shape, num_outputs, depth=18, width=64, permute_at="pool", mode="batch", seed=None
+):
+    """Builds a PermuteNet: a ResNet with one `ChannelPermutation`.
+
+    With the permutation after global pooling the dense layer sees which values the channels have,
+    but not which channel has which: position is lost, the image class only in part.
+
+    Args:
+        input_shape: `(height, width, channels)`; height and width may be `None`.
+        num_outputs: number of logits, at least 1: the cells of the grid or the image classes.
+        depth: 18, 34 or 50.
+        width: channels of the first stage; 64 is the paper's.
+        permute_at: where the permutation is: `"stem"`, after `"stage1"` ... `"stage4"`, or
+            `"pool"`, after global pooling.
+        mode: `"batch"` (the paper's), `"sample"` or `"fixed"`, as in `ChannelPermutation`.
+        seed: integer, or `None` for different permutations at each construction.
+
+    Returns:
+        A Functional `keras.Model` from images to logits `(batch, num_outputs)`; its pooling layer
+        is named `"latent"`, its permutation `"permutation"`. Its answers are random by design,
+        in inference too, unless the mode is `"fixed"`.
+
+    Raises:
+        ValueError: for an argument out of range.
+
+    Example:
+        >>> model = keras_gappos.models.permutenet((96, 96, 3), num_outputs=9, width=16)
+        >>> model.get_layer("permutation").mode
+        'batch'
+
+    Source: Islam et al., ICCV 2021, section 3.1.
+    """
+    check_outputs("num_outputs", num_outputs)
+    if permute_at not in PLACES:
+        raise ValueError(f"`permute_at` must be one of {PLACES}. Received: {permute_at!r}")
+    permutation = ChannelPermutation(mode, "channels_last", seed, name="permutation")
+    inputs, features = backbone(
+        depth, input_shape, width, stem="canvas", inserts={permute_at: permutation}
+    )
+    latent = layers.GlobalAveragePooling2D(data_format="channels_last", name="latent")(features)
+    if permute_at == "pool":
+        latent = permutation(latent)
+    outputs = layers.Dense(num_outputs, dtype="float32", name="logits")(latent)
+    return keras.Model(inputs, outputs, name="permutenet")

@@ -1,0 +1,173 @@
+"""ResNets whose weights can come from PyTorch, with every layer named."""
+
+import keras
+from keras import layers
+
+# depth -> (blocks in each stage, kind of block)
+DEPTHS = {18: ((2, 2, 2, 2), "basic"), 34: ((3, 4, 6, 3), "basic"), 50: ((3, 4, 6, 3), "bottleneck")}
+STEMS = {"cifar": (3, 1, False), "canvas": (7, 2, False), "imagenet": (7, 2, True)}
+PLACES = ("stem", "stage1", "stage2", "stage3", "stage4", "pool")
+
+
+def resnet(depth, input_shape, num_classes, width=64, stem="cifar", downsampling="stride"):
+    """Builds a ResNet classifier.
+
+    Args:
+        depth: 18, 34 (basic blocks) or 50 (bottleneck blocks, the stride in the 3x3 convolution).
+        input_shape: `(height, width, channels)`; height and width may be `None`.
+        num_classes: number of logits, at least 1.
+        width: channels of the first stage, at least 1; 64 is the standard network.
+        stem: `"cifar"`: 3x3 convolution, stride 1; `"canvas"`: 7x7, stride 2 (the paper's);
+            `"imagenet"`: 7x7, stride 2, then a 3x3 max pool of stride 2.
+        downsampling: how the stages halve the feature map; `"stride"`. `"blur"` and
+            `"polyphase"` are reserved names that this version does not offer.
+
+    Returns:
+        A Functional `keras.Model` from images `(batch, height, width, channels)` to logits
+        `(batch, num_classes)`. The globally pooled vector is its layer `"latent"`.
+
+    Raises:
+        ValueError: for an argument that is none of the above.
+
+    Padding is symmetric, as in PyTorch: a 3x3 convolution pads 1 before and 1 after, a 7x7 one 3.
+
+    Example:
+        >>> model = keras_gappos.models.resnet(18, (32, 32, 3), num_classes=10, width=16)
+        >>> model.output_shape
+        (None, 10)
+
+    Source: He et al., arXiv 1512.03385.
+    """
+    check_outputs("num_classes", num_classes)
+    inputs, features = backbone(depth, input_shape, width, stem, downsampling)
+    latent = layers.GlobalAveragePooling2D(data_format="channels_last", name="latent")(features)
+    outputs = layers.Dense(num_classes, dtype="float32", name="logits")(latent)
+    return keras.Model(inputs, outputs, name=f"resnet{depth}")
+
+
+def backbone(depth, input_shape, width, stem, downsampling="stride", inserts=None):
+    """Builds a ResNet up to its last feature map.
+
+    Args:
+        depth, input_shape, width, stem, downsampling: as in `resnet`.
+        inserts: layers to put in, by place: a dictionary from `"stem"`, `"stage1"`, ...,
+            `"stage4"` to a layer that is applied to what that place gives.
+
+    Returns:
+        `(inputs, features)`, two Keras tensors; features are `(batch, h, w, channels)`.
+    """
+    _check(depth, input_shape, width, stem, downsampling)
+    inserts = inserts or {}
+    blocks, kind = DEPTHS[depth]
+    block = {"basic": _basic_block, "bottleneck": _bottleneck_block}[kind]
+
+    inputs = keras.Input(input_shape, name="images")
+    x = _apply(inserts.get("stem"), _stem(inputs, width, stem))
+    for stage, count in enumerate(blocks, start=1):
+        for index in range(1, count + 1):
+            strides = 2 if stage > 1 and index == 1 else 1
+            x = block(x, width * 2 ** (stage - 1), strides, f"stage{stage}_block{index}_")
+        x = _apply(inserts.get(f"stage{stage}"), x)
+    return inputs, x
+
+
+def _stem(x, width, stem):
+    kernel_size, strides, max_pool = STEMS[stem]
+    x = _conv(x, width, kernel_size, strides, "stem_conv")
+    x = _batch_norm(x, "stem_bn")
+    x = layers.ReLU(name="stem_relu")(x)
+    if max_pool:
+        # Zeros never win: the ReLU before them leaves nothing negative.
+        x = layers.ZeroPadding2D(1, data_format="channels_last", name="stem_pool_pad")(x)
+        x = layers.MaxPooling2D(3, 2, data_format="channels_last", name="stem_pool")(x)
+    return x
+
+
+def _basic_block(x, channels, strides, name):
+    y = _conv(x, channels, 3, strides, f"{name}conv1")
+    y = _batch_norm(y, f"{name}bn1")
+    y = layers.ReLU(name=f"{name}relu1")(y)
+    y = _conv(y, channels, 3, 1, f"{name}conv2")
+    y = _batch_norm(y, f"{name}bn2")
+    y = layers.Add(name=f"{name}add")([y, _shortcut(x, channels, strides, name)])
+    return layers.ReLU(name=f"{name}relu2")(y)
+
+
+def _bottleneck_block(x, channels, strides, name):
+    y = _conv(x, channels, 1, 1, f"{name}conv1")
+    y = _batch_norm(y, f"{name}bn1")
+    y = layers.ReLU(name=f"{name}relu1")(y)
+    y = _conv(y, channels, 3, strides, f"{name}conv2")
+    y = _batch_norm(y, f"{name}bn2")
+    y = layers.ReLU(name=f"{name}relu2")(y)
+    y = _conv(y, 4 * channels, 1, 1, f"{name}conv3")
+    y = _batch_norm(y, f"{name}bn3")
+    y = layers.Add(name=f"{name}add")([y, _shortcut(x, 4 * channels, strides, name)])
+    return layers.ReLU(name=f"{name}relu3")(y)
+
+
+def _shortcut(x, channels, strides, name):
+    if strides == 1 and x.shape[-1] == channels:
+        return x
+    if strides > 1:
+        # Picking every second pixel and then convolving equals a 1x1 convolution of stride 2, whose
+        # gradient corrupts the heap on TensorFlow 2.21's CPU (oneDNN) for some batch sizes.
+        x = layers.AveragePooling2D(
+            1, strides, data_format="channels_last", name=f"{name}shortcut_pick"
+        )(x)
+    x = _conv(x, channels, 1, 1, f"{name}shortcut_conv")
+    return _batch_norm(x, f"{name}shortcut_bn")
+
+
+def _conv(x, channels, kernel_size, strides, name):
+    padding = "same"
+    if strides > 1 and kernel_size > 1:
+        # "same" would pad an even-sized map on one side only, PyTorch pads both.
+        pad = layers.ZeroPadding2D(kernel_size // 2, data_format="channels_last", name=f"{name}_pad")
+        x, padding = pad(x), "valid"
+    return layers.Conv2D(
+        channels,
+        kernel_size,
+        strides,
+        padding,
+        data_format="channels_last",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+
+
+def _batch_norm(x, name):
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+
+
+def _apply(layer, x):
+    return x if layer is None else layer(x)
+
+
+def check_outputs(argument, value):
+    """Raises a `ValueError` unless `value` is a positive integer."""
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"`{argument}` must be an integer of at least 1. Received: {argument}={value!r}"
+        )
+
+
+def _check(depth, input_shape, width, stem, downsampling):
+    if depth not in DEPTHS:
+        raise ValueError(f"`depth` must be one of {tuple(DEPTHS)}. Received: depth={depth!r}")
+    if len(input_shape) != 3 or input_shape[-1] is None:
+        raise ValueError(
+            "`input_shape` must be (height, width, channels), the channels known. "
+            f"Received: input_shape={input_shape!r}"
+        )
+    check_outputs("width", width)
+    if stem not in STEMS:
+        raise ValueError(f"`stem` must be one of {tuple(STEMS)}. Received: stem={stem!r}")
+    if downsampling in ("blur", "polyphase"):
+        raise ValueError(
+            f"`downsampling={downsampling!r}` is reserved for a later version; "
+            "this one offers 'stride'."
+        )
+    if downsampling != "stride":
+        raise ValueError(f"`downsampling` must be 'stride'. Received: {downsampling!r}")

@@ -1,0 +1,120 @@
+"""Train a model on batches that are rewritten, at random, on the device."""
+
+import keras
+from keras import ops
+
+from keras_gappos.layers.seed_generator import SeedGenerator
+
+
+class PreparedModel(keras.Model):
+    """Base of the models that rewrite each batch and then train as stock Keras does.
+
+    A subclass says how in `prepare`; everything else (optimizer, losses, metrics, loss scaling,
+    sample weights, callbacks, distribution) is Keras' own, since `train_step` and `test_step` hand
+    the rewritten batch to `keras.Model`. `call`, and with it `predict`, is the inner model's.
+
+    Args:
+        model: the `keras.Model` to train, built.
+        seed: integer, or `None` for other draws at each construction. Draws go on from epoch to
+            epoch; where they stand is saved with the weights.
+
+    Raises:
+        ValueError: if `model` is not a built `keras.Model`.
+    """
+
+    def __init__(self, model, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(model, keras.Model) or not model.built:
+            raise ValueError(
+                "`model` must be a keras.Model with its weights made; call it once on a batch, or "
+                f"use the Functional API. Received: model={model!r}"
+            )
+        self.model = model
+        self.seed = seed
+        self.seed_generator = SeedGenerator(seed)
+        self.built = True
+
+    def prepare(self, x, y, sample_weight, training):
+        """Rewrites one batch; the subclass's own.
+
+        Draw from `self.seed_generator`, with `keras.random` and `keras.ops` only.
+
+        Args:
+            x, y, sample_weight: tensors of one batch; `y` and `sample_weight` may be `None`.
+            training: whether it is for a training step.
+
+        Returns:
+            `(x, y, sample_weight)` as the inner model shall see them.
+        """
+        return x, y, sample_weight
+
+    def call(self, inputs, training=None):
+        """The inner model's outputs."""
+        return self.model(inputs, training=training)
+
+    def train_step(self, *args):
+        """One step of stock Keras on the prepared batch."""
+        return super().train_step(*self._prepare_step(args, training=True))
+
+    def test_step(self, *args):
+        """One test step of stock Keras on the prepared batch."""
+        return super().test_step(*self._prepare_step(args, training=False))
+
+    def _prepare_step(self, args, training):
+        """Prepares the data in a step's arguments: `(data,)`, and under JAX `(state, data)`."""
+        *state, data = args
+        if not state:
+            return (self._prepare_data(data, training),)
+        # JAX: variables are read from, and their new values go back into, the state.
+        trainable, non_trainable, *others = state[0]
+        variables = self.trainable_variables + self.non_trainable_variables
+        mapping = list(zip(variables, [*trainable, *non_trainable]))
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            data = self._prepare_data(data, training)
+        non_trainable = [
+            old if (new := scope.get_current_value(variable)) is None else new
+            for variable, old in zip(self.non_trainable_variables, non_trainable)
+        ]
+        return (trainable, non_trainable, *others), data
+
+    def _prepare_data(self, data, training):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        return keras.utils.pack_x_y_sample_weight(*self.prepare(x, y, sample_weight, training))
+
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        # Keras builds losses and metrics (sparse or one-hot? how many outputs?) from the shapes
+        # of a first batch. They must see a prepared one; the draw for it is taken back.
+        if data_batch is None:
+            _, _, batches = next(iter(iterator))
+            data_batch = batches[0] if isinstance(batches, (list, tuple)) else next(batches)
+        state = ops.convert_to_numpy(self.seed_generator.state)
+        data_batch = keras.tree.map_structure(ops.convert_to_tensor, data_batch)
+        prepared = self._prepare_data(data_batch, training=True)
+        self.seed_generator.state.assign(state)
+        super()._symbolic_build(data_batch=prepared)
+
+    def save_own_variables(self, store):
+        """Saves where the random draws stand; the inner model saves itself."""
+        self.seed_generator.save(store)
+
+    def load_own_variables(self, store):
+        """Restores where the random draws stand."""
+        self.seed_generator.load(store)
+
+    def get_config(self):
+        """The arguments that make this model again, the inner model's configuration included."""
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "model": keras.saving.serialize_keras_object(self.model),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Makes the model of a configuration; new weights."""
+        model = keras.saving.deserialize_keras_object(
+            config["model"], custom_objects=custom_objects
+        )
+        return cls(**{**config, "model": model})
