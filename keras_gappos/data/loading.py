@@ -6,6 +6,8 @@ import pathlib
 
 import numpy as np
 
+from keras_gappos.arguments import integer
+
 EMBEDDED = ("digits",)
 _DIGITS_TRAIN = 1397  # of 1,797; the last 400 are the test split, by writers of their own
 
@@ -27,7 +29,7 @@ def load(name, split, data_dir=None, limit=None):
 
     Raises:
         ValueError: for an unknown name (the nearest is named) or split, a `limit` below 1, a data
-            set that is empty or is not one of equally sized images with labels.
+            set that is not one of equally sized images with labels.
         FileNotFoundError: for a `data_dir` that does not exist, or a data set that is not there
             and cannot be downloaded; the message says how to get it.
         ImportError: for a TFDS set, if TensorFlow or TFDS are not installed.
@@ -37,8 +39,8 @@ def load(name, split, data_dir=None, limit=None):
         >>> images.shape
         (100, 8, 8, 1)
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"`limit` must be None or at least 1. Received: limit={limit}")
+    if limit is not None:
+        limit = integer("limit", limit, 1)
     if name in EMBEDDED:
         images, labels = _load_digits(split)
         return images[:limit], labels[:limit]
@@ -79,8 +81,6 @@ def _load_tfds(name, split, data_dir, limit):
     for example in tfds.as_numpy(stream):
         images.append(example["image"])
         labels.append(example["label"])
-    if not images:
-        raise ValueError(f"Split {split!r} of {name!r} is empty.")
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise ValueError(

@@ -94,6 +94,12 @@ class LocationSettings:
                 )
         if min(self.grids) < 1:
             raise ValueError(f"`grids` must be at least 1. Received: grids={self.grids}")
+        if self.stop_at is not None and not 0 < self.stop_at <= 100:
+            raise ValueError(
+                f"`stop_at` must be in (0, 100] percent. Received: stop_at={self.stop_at}"
+            )
+        if not 0 <= self.seed < 2**32 - 1:
+            raise ValueError(f"`seed` must be in [0, 2**32 - 1). Received: seed={self.seed}")
         if not self.learning_rate > 0:
             raise ValueError(
                 f"`learning_rate` must be above 0. Received: learning_rate={self.learning_rate}"
@@ -239,9 +245,7 @@ def _train_and_score(settings, key, images, folder, display, name):
     num_classes = int(images.train_labels.max()) + 1
     shape = images.train_images.shape[1:]
     network = build_network(settings, **key, image_shape=shape, num_classes=num_classes)
-    task = training.GridTask(
-        network, grid_size, task_name, flip=settings.flip, seed=settings.seed
-    )
+    task = training.GridTask(network, grid_size, task_name, flip=settings.flip, seed=settings.seed)
     task.compile(
         keras.optimizers.Adam(settings.learning_rate, beta_1=0.5),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -253,7 +257,8 @@ def _train_and_score(settings, key, images, folder, display, name):
     trained = _fit(settings, task, images, epochs, progress, _backup_dir(folder, key))
     display.skip(_TRAIN_COST * (epochs - trained) * len(images.train_images) * grid_size**2)
     accuracies = [
-        100 * task.evaluate(
+        100
+        * task.evaluate(
             images.test_images,
             images.test_labels,
             batch_size=settings.batch_size,

@@ -104,8 +104,12 @@ def _draw_curves(ax, rows, dataset):
         ax.plot(*zip(*points), "o-", color=_COLOURS[network], lw=2, label=NAMES[network])
         for grid_size, accuracy in points:
             ax.annotate(
-                f"{accuracy:.1f}", (grid_size, accuracy), (0, 8), textcoords="offset points",
-                ha="center", color=_COLOURS[network],
+                f"{accuracy:.1f}",
+                (grid_size, accuracy),
+                (0, 8),
+                textcoords="offset points",
+                ha="center",
+                color=_COLOURS[network],
             )
     chance = [100 / grid_size**2 for grid_size in grids]
     ax.plot(grids, chance, "--", color="grey", marker=".", label="chance")
@@ -142,8 +146,12 @@ def _draw_canvas(ax, example, test_images, grid_size, show_image):
     right = example["predicted"] == example["cell"]
     row, column = divmod(example["predicted"], grid_size)
     ax.plot(
-        (column + 0.5) * width - 0.5, (row + 0.5) * height - 0.5, "x",
-        color="limegreen" if right else "red", ms=16, mew=4,
+        (column + 0.5) * width - 0.5,
+        (row + 0.5) * height - 0.5,
+        "x",
+        color="limegreen" if right else "red",
+        ms=16,
+        mew=4,
     )
     ax.set_title("right" if right else "wrong", color="green" if right else "red", fontsize=10)
     ax.set(xticks=[], yticks=[])

@@ -77,7 +77,9 @@ def read_results(path):
     try:
         content = json.loads(pathlib.Path(path).read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not a results file: {error}. Remove it, or restore it.") from error
+        raise ValueError(
+            f"{path} is not a results file: {error}. Remove it, or restore it."
+        ) from error
     if not isinstance(content, dict) or not isinstance(content.get("rows"), list):
         raise ValueError(f"{path} is not a results file: it has no rows. Remove it, or restore it.")
     return content

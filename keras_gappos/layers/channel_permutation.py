@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_gappos.arguments import integer, one_of
 from keras_gappos.layers.seed_generator import SeedGenerator
 
 MODES = ("batch", "sample", "fixed")
@@ -23,7 +24,8 @@ class ChannelPermutation(keras.layers.Layer):
         data_format: `"channels_last"` or `"channels_first"`; where the channels are. Defaults to
             `keras.config.image_data_format()`.
         seed: integer in [0, 2**32), or `None` for a different sequence at each construction. Two
-            layers with the same seed draw the same permutations.
+            layers with the same seed draw the same permutations (on one backend; TensorFlow draws
+            other ones under XLA). "fixed" means the same permutation everywhere.
 
     Input shape:
         Rank 2 or more, any dtype: `(batch, channels)`, `(batch, height, width, channels)`,
@@ -46,22 +48,14 @@ class ChannelPermutation(keras.layers.Layer):
 
     def __init__(self, mode="batch", data_format=None, seed=None, **kwargs):
         super().__init__(autocast=False, **kwargs)  # any dtype passes through unchanged
-        if mode not in MODES:
-            raise ValueError(f"`mode` must be one of {MODES}. Received: mode={mode!r}")
-        if seed is not None and not (isinstance(seed, int) and 0 <= seed < 2**32):
-            raise ValueError(
-                f"`seed` must be None or an integer in [0, 2**32). Received: seed={seed!r}"
-            )
-        data_format = data_format or keras.config.image_data_format()
-        if data_format not in ("channels_last", "channels_first"):
-            raise ValueError(
-                "`data_format` must be 'channels_last' or 'channels_first'. "
-                f"Received: data_format={data_format!r}"
-            )
-        self.mode = mode
-        self.seed = seed
-        self.data_format = data_format
-        self.seed_generator = None if mode == "fixed" else SeedGenerator(seed)
+        self.mode = one_of("mode", mode, MODES)
+        self.seed = None if seed is None else integer("seed", seed, 0, below=2**32)
+        self.data_format = one_of(
+            "data_format",
+            data_format or keras.config.image_data_format(),
+            ("channels_last", "channels_first"),
+        )
+        self.seed_generator = None if mode == "fixed" else SeedGenerator(self.seed)
 
     def build(self, input_shape):
         """Checks the shape and, when the mode is "fixed", draws the permutation."""
@@ -71,11 +65,14 @@ class ChannelPermutation(keras.layers.Layer):
                 f"Received: shape={tuple(input_shape)}"
             )
         self.channels = input_shape[self._channel_axis]
-        if self.channels is None:
+        if not self.channels:
             raise ValueError(
-                "The number of channels must be known. "
+                "The number of channels must be known, and at least 1. "
                 f"Received: shape={tuple(input_shape)}, data_format={self.data_format!r}"
             )
+        self.input_spec = keras.layers.InputSpec(
+            min_ndim=2, axes={self._channel_axis: self.channels}
+        )
         if self.mode == "fixed":
             # NumPy draws it, so that a seed means the same permutation on every backend.
             permutation = np.random.default_rng(self.seed).permutation(self.channels)

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_gappos.arguments import integer
+
 
 def place_on_grid(images, cells, grid_size):
     """Returns canvases that are black but for one image on one cell each.
@@ -21,8 +23,10 @@ def place_on_grid(images, cells, grid_size):
     _, height, width, channels = images.shape
     cells = ops.cast(cells, "int32")[:, None, None]
     grid = ops.reshape(ops.arange(grid_size**2, dtype="int32"), (1, grid_size, grid_size))
-    here = ops.equal(cells, grid)[:, :, None, :, None, None]
-    tiles = ops.where(here, images[:, None, :, None, :, :], ops.zeros((), images.dtype))
+    here = ops.equal(cells, grid)[:, :, None, :, None]
+    # A row of pixels as one dimension: TensorFlow broadcasts rank 6 many times slower than rank 5.
+    rows = ops.reshape(images, (-1, 1, height, 1, width * channels))
+    tiles = ops.where(here, rows, ops.zeros((), images.dtype))
     return ops.reshape(tiles, (-1, grid_size * height, grid_size * width, channels))
 
 
@@ -42,8 +46,9 @@ class GridPlacement(keras.layers.Layer):
         `(batch, grid_size * height, grid_size * width, channels)`, of the images' dtype.
 
     Raises:
-        ValueError: if `grid_size` is below 1, if the images are not of rank 4, or, outside of a
-            compiled function, if a cell is not on the grid. (Inside of one the values cannot be
+        ValueError: if `grid_size` is below 1, if the images are not of rank 4, if there is not one
+            integer cell for each image, or, outside of a compiled function, if a cell is not on
+            the grid. (Inside of one the values cannot be
             seen; such an image appears on no cell.)
 
     Example:
@@ -56,23 +61,31 @@ class GridPlacement(keras.layers.Layer):
 
     def __init__(self, grid_size, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        if not isinstance(grid_size, int) or grid_size < 1:
-            raise ValueError(
-                f"`grid_size` must be an integer of at least 1. Received: grid_size={grid_size!r}"
-            )
-        self.grid_size = grid_size
+        self.grid_size = integer("grid_size", grid_size, 1)
 
     def call(self, images, cells):
         """Returns the canvases."""
-        self._check(images, cells)
+        self._check_shapes(images, cells)
+        self._check_values(cells)
         return place_on_grid(images, cells, self.grid_size)
 
-    def _check(self, images, cells):
+    def _check_shapes(self, images, cells):
         if len(images.shape) != 4 or None in images.shape[1:]:
             raise ValueError(
                 "`images` must be of shape (batch, height, width, channels), all but the batch "
                 f"known. Received: shape={tuple(images.shape)}"
             )
+        count, cells_shape = images.shape[0], tuple(cells.shape)
+        known = None not in (count, *cells_shape)
+        if len(cells_shape) != 1 or (known and cells_shape[0] != count):
+            raise ValueError(
+                "`cells` must be of shape (batch,), one cell for each image. "
+                f"Received: cells of shape {cells_shape} for {count} images"
+            )
+        if "int" not in keras.backend.standardize_dtype(cells.dtype):
+            raise ValueError(f"`cells` must be integers. Received: dtype={cells.dtype}")
+
+    def _check_values(self, cells):
         try:
             values = ops.convert_to_numpy(cells)
         except (TypeError, NotImplementedError):  # being traced: no values to look at
@@ -90,8 +103,7 @@ class GridPlacement(keras.layers.Layer):
 
     def compute_output_spec(self, images, cells):
         """The canvases' shape, and the images' dtype."""
-        if len(images.shape) != 4 or None in images.shape[1:]:
-            self._check(images, cells)
+        self._check_shapes(images, cells)
         return keras.KerasTensor(self.compute_output_shape(images.shape), dtype=images.dtype)
 
     def get_config(self):

@@ -3,7 +3,8 @@
 import keras
 from keras import layers
 
-from keras_gappos.models.resnet import backbone, check_outputs
+from keras_gappos.arguments import integer
+from keras_gappos.models.resnet import backbone
 
 
 def gapnet(input_shape, num_outputs, depth=18, width=64):
@@ -32,7 +33,7 @@ def gapnet(input_shape, num_outputs, depth=18, width=64):
 
     Source: Islam et al., ICCV 2021, section 3.1.
     """
-    check_outputs("num_outputs", num_outputs)
+    num_outputs = integer("num_outputs", num_outputs, 1)
     inputs, features = backbone(depth, input_shape, width, stem="canvas")
     classes = layers.Conv2D(
         num_outputs, 3, padding="same", data_format="channels_last", name="class_conv"

@@ -3,8 +3,9 @@
 import keras
 from keras import layers
 
+from keras_gappos.arguments import integer, one_of
 from keras_gappos.layers import ChannelPermutation
-from keras_gappos.models.resnet import PLACES, backbone, check_outputs
+from keras_gappos.models.resnet import PLACES, backbone
 
 
 def permutenet(
@@ -40,9 +41,8 @@ def permutenet(
 
     Source: Islam et al., ICCV 2021, section 3.1.
     """
-    check_outputs("num_outputs", num_outputs)
-    if permute_at not in PLACES:
-        raise ValueError(f"`permute_at` must be one of {PLACES}. Received: {permute_at!r}")
+    num_outputs = integer("num_outputs", num_outputs, 1)
+    one_of("permute_at", permute_at, PLACES)
     permutation = ChannelPermutation(mode, "channels_last", seed, name="permutation")
     inputs, features = backbone(
         depth, input_shape, width, stem="canvas", inserts={permute_at: permutation}

@@ -3,8 +3,14 @@
 import keras
 from keras import layers
 
+from keras_gappos.arguments import integer, one_of
+
 # depth -> (blocks in each stage, kind of block)
-DEPTHS = {18: ((2, 2, 2, 2), "basic"), 34: ((3, 4, 6, 3), "basic"), 50: ((3, 4, 6, 3), "bottleneck")}
+DEPTHS = {
+    18: ((2, 2, 2, 2), "basic"),
+    34: ((3, 4, 6, 3), "basic"),
+    50: ((3, 4, 6, 3), "bottleneck"),
+}
 STEMS = {"cifar": (3, 1, False), "canvas": (7, 2, False), "imagenet": (7, 2, True)}
 PLACES = ("stem", "stage1", "stage2", "stage3", "stage4", "pool")
 
@@ -38,7 +44,7 @@ def resnet(depth, input_shape, num_classes, width=64, stem="cifar", downsampling
 
     Source: He et al., arXiv 1512.03385.
     """
-    check_outputs("num_classes", num_classes)
+    num_classes = integer("num_classes", num_classes, 1)
     inputs, features = backbone(depth, input_shape, width, stem, downsampling)
     latent = layers.GlobalAveragePooling2D(data_format="channels_last", name="latent")(features)
     outputs = layers.Dense(num_classes, dtype="float32", name="logits")(latent)
@@ -56,7 +62,8 @@ def backbone(depth, input_shape, width, stem, downsampling="stride", inserts=Non
     Returns:
         `(inputs, features)`, two Keras tensors; features are `(batch, h, w, channels)`.
     """
-    _check(depth, input_shape, width, stem, downsampling)
+    _check(depth, input_shape, stem, downsampling)
+    width = integer("width", width, 1)
     inserts = inserts or {}
     blocks, kind = DEPTHS[depth]
     block = {"basic": _basic_block, "bottleneck": _bottleneck_block}[kind]
@@ -123,7 +130,9 @@ def _conv(x, channels, kernel_size, strides, name):
     padding = "same"
     if strides > 1 and kernel_size > 1:
         # "same" would pad an even-sized map on one side only, PyTorch pads both.
-        pad = layers.ZeroPadding2D(kernel_size // 2, data_format="channels_last", name=f"{name}_pad")
+        pad = layers.ZeroPadding2D(
+            kernel_size // 2, data_format="channels_last", name=f"{name}_pad"
+        )
         x, padding = pad(x), "valid"
     return layers.Conv2D(
         channels,
@@ -145,29 +154,17 @@ def _apply(layer, x):
     return x if layer is None else layer(x)
 
 
-def check_outputs(argument, value):
-    """Raises a `ValueError` unless `value` is a positive integer."""
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f"`{argument}` must be an integer of at least 1. Received: {argument}={value!r}"
-        )
-
-
-def _check(depth, input_shape, width, stem, downsampling):
-    if depth not in DEPTHS:
-        raise ValueError(f"`depth` must be one of {tuple(DEPTHS)}. Received: depth={depth!r}")
-    if len(input_shape) != 3 or input_shape[-1] is None:
+def _check(depth, input_shape, stem, downsampling):
+    one_of("depth", depth, DEPTHS)
+    if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 3 or not input_shape[-1]:
         raise ValueError(
             "`input_shape` must be (height, width, channels), the channels known. "
             f"Received: input_shape={input_shape!r}"
         )
-    check_outputs("width", width)
-    if stem not in STEMS:
-        raise ValueError(f"`stem` must be one of {tuple(STEMS)}. Received: stem={stem!r}")
+    one_of("stem", stem, STEMS)
     if downsampling in ("blur", "polyphase"):
         raise ValueError(
             f"`downsampling={downsampling!r}` is reserved for a later version; "
             "this one offers 'stride'."
         )
-    if downsampling != "stride":
-        raise ValueError(f"`downsampling` must be 'stride'. Received: {downsampling!r}")
+    one_of("downsampling", downsampling, ("stride",))

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_gappos.arguments import integer, one_of
 from keras_gappos.layers import place_on_grid
 from keras_gappos.training.prepared_model import PreparedModel
 
@@ -45,20 +46,14 @@ class GridTask(PreparedModel):
 
     def __init__(self, model, grid_size, task="location", flip=False, seed=None, **kwargs):
         super().__init__(model, seed=seed, **kwargs)
-        if task not in TASKS:
-            raise ValueError(f"`task` must be one of {TASKS}. Received: task={task!r}")
-        if not isinstance(grid_size, int) or grid_size < 1:
-            raise ValueError(
-                f"`grid_size` must be an integer of at least 1. Received: grid_size={grid_size!r}"
-            )
+        self.task = one_of("task", task, TASKS)
+        self.grid_size = grid_size = integer("grid_size", grid_size, 1)
         outputs = model.output_shape[-1]
         if task == "location" and outputs != grid_size**2:
             raise ValueError(
                 f"For task='location' with grid_size={grid_size}, `model` must have "
                 f"{grid_size**2} outputs. Received: a model with {outputs} outputs"
             )
-        self.grid_size = grid_size
-        self.task = task
         self.flip = flip
 
     def prepare(self, x, y, sample_weight, training):

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_gappos.arguments import integer
 from keras_gappos.layers.seed_generator import SeedGenerator
 
 
@@ -30,8 +31,8 @@ class PreparedModel(keras.Model):
                 f"use the Functional API. Received: model={model!r}"
             )
         self.model = model
-        self.seed = seed
-        self.seed_generator = SeedGenerator(seed)
+        self.seed = None if seed is None else integer("seed", seed, 0, below=2**32)
+        self.seed_generator = SeedGenerator(self.seed)
         self.built = True
 
     def prepare(self, x, y, sample_weight, training):
@@ -88,7 +89,7 @@ class PreparedModel(keras.Model):
             _, _, batches = next(iter(iterator))
             data_batch = batches[0] if isinstance(batches, (list, tuple)) else next(batches)
         state = ops.convert_to_numpy(self.seed_generator.state)
-        data_batch = keras.tree.map_structure(ops.convert_to_tensor, data_batch)
+        data_batch = keras.tree.map_structure(ops.convert_to_tensor, data_batch, none_is_leaf=False)
         prepared = self._prepare_data(data_batch, training=True)
         self.seed_generator.state.assign(state)
         super()._symbolic_build(data_batch=prepared)

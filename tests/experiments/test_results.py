@@ -1,0 +1,88 @@
+import dataclasses
+import json
+
+import keras
+import pytest
+
+from keras_gappos.experiments.results import (
+    ResultFolder,
+    command_line,
+    environment,
+    read_results,
+    replacing,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    data_dir: str | None = None
+    output_dir: str = "here"
+    grids: tuple[int, ...] = (3, 7)
+    flip: bool = True
+    width: int = 64
+
+
+def test_rows_are_on_disk_as_soon_as_they_are_added_and_read_again(tmp_path):
+    folder = ResultFolder(tmp_path / "new" / "folder", "test", Settings())
+    folder.add({"network": "gapnet", "accuracy": 99.5})
+    content = json.loads((tmp_path / "new" / "folder" / "results.json").read_text())
+    assert list(content) == ["experiment", "command", "settings", "environment", "rows"]
+    assert content["rows"] == [{"network": "gapnet", "accuracy": 99.5}]
+    again = ResultFolder(tmp_path / "new" / "folder", "test", Settings())
+    assert again.find(network="gapnet")["accuracy"] == 99.5
+    assert again.find(network="permutenet") is None
+
+
+def test_places_of_files_are_no_part_of_the_settings(tmp_path):
+    ResultFolder(tmp_path, "test", Settings(data_dir="/one")).add({})
+    content = ResultFolder(tmp_path, "test", Settings(data_dir="/other")).content
+    assert content["settings"] == {"grids": [3, 7], "flip": True, "width": 64}
+    assert "/one" not in json.dumps(content)
+
+
+def test_other_settings_in_the_same_folder_are_refused_with_the_difference(tmp_path):
+    ResultFolder(tmp_path, "test", Settings()).add({})
+    with pytest.raises(ValueError, match=r"other settings: width is 64 there, 8 here"):
+        ResultFolder(tmp_path, "test", Settings(width=8))
+    with pytest.raises(ValueError, match=r"'test' there, 'attack' here"):
+        ResultFolder(tmp_path, "attack", Settings())
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"`output_dir` must be a folder that can be written"):
+        ResultFolder(tmp_path / "file" / "folder", "test", Settings())
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"rows": 3}'])
+def test_a_damaged_results_file_is_named(tmp_path, text):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match=r"results.json is not a results file"):
+        read_results(tmp_path / "results.json")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "weights" / "a.weights.h5"
+    with replacing(path) as temporary:
+        temporary.write_text("first")
+    assert temporary.name.endswith(".weights.h5")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("sec")
+        raise RuntimeError
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_command_line_says_what_is_not_default():
+    settings = Settings(data_dir="/somewhere", output_dir="x", grids=(2,), flip=False)
+    assert command_line("location", settings) == (
+        "keras-gappos run location --data-dir DATA_DIR --grids 2 --no-flip"
+    )
+    assert command_line("location", Settings()) == "keras-gappos run location"
+
+
+def test_the_environment_names_versions_and_device():
+    found = environment()
+    assert found["backend"].startswith(keras.backend.backend())
+    assert found["keras"] == keras.__version__
+    assert found["device"]

@@ -1,0 +1,244 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+from scipy.signal import correlate2d
+
+from keras_gappos.models import gapnet, permutenet, resnet
+
+
+def randomized(model, seed=0):
+    """The model with other BatchNorm statistics, gains and offsets than those at the start."""
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+    return model
+
+
+def images(*shape):
+    return np.random.default_rng(1).normal(size=shape).astype("float32")
+
+
+def outputs_of(model, names, inputs):
+    outputs = [model.get_layer(name).output for name in names]
+    results = keras.Model(model.input, outputs)(inputs)
+    return [ops.convert_to_numpy(result) for result in results]
+
+
+class PyTorchResNet:
+    """What PyTorch computes, in NumPy and SciPy, from the weights of a model of ours."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def conv(self, x, name, stride=1, padding=0):
+        (kernel,) = self.model.get_layer(name).get_weights()
+        x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        images = [
+            np.stack(
+                [
+                    sum(
+                        correlate2d(image[..., i], kernel[..., i, o], mode="valid")
+                        for i in range(kernel.shape[2])
+                    )
+                    for o in range(kernel.shape[3])
+                ],
+                axis=-1,
+            )
+            for image in x
+        ]
+        return np.stack(images)[:, ::stride, ::stride]
+
+    def batch_norm(self, x, name):
+        gain, offset, mean, variance = self.model.get_layer(name).get_weights()
+        return (x - mean) / np.sqrt(variance + 1e-5) * gain + offset
+
+    def stem(self, x, stem):
+        stride, padding = (1, 1) if stem == "cifar" else (2, 3)
+        x = self.conv(x, "stem_conv", stride, padding)
+        x = np.maximum(self.batch_norm(x, "stem_bn"), 0)
+        if stem == "imagenet":  # max pool 3x3, stride 2, padding 1
+            x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+            windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))
+            x = windows[:, ::2, ::2].max((-2, -1))
+        return x
+
+    def block(self, x, name, stride, kernels):
+        """A residual block; `kernels` are the sizes of its convolutions."""
+        y = x
+        for i, size in enumerate(kernels, start=1):
+            # Where there are bottlenecks the 3x3 convolution has the stride, otherwise the first.
+            here = stride if size == 3 and i == kernels.index(3) + 1 else 1
+            y = self.batch_norm(self.conv(y, f"{name}_conv{i}", here, size // 2), f"{name}_bn{i}")
+            if i < len(kernels):
+                y = np.maximum(y, 0)
+        if y.shape != x.shape:
+            x = self.conv(x, f"{name}_shortcut_conv", stride)
+            x = self.batch_norm(x, f"{name}_shortcut_bn")
+        return np.maximum(x + y, 0)
+
+    def logits(self, x, stem, blocks, kernels):
+        x = self.stem(x, stem)
+        for stage, count in enumerate(blocks, start=1):
+            for index in range(1, count + 1):
+                stride = 2 if stage > 1 and index == 1 else 1
+                x = self.block(x, f"stage{stage}_block{index}", stride, kernels)
+        kernel, bias = self.model.get_layer("logits").get_weights()
+        return x.mean((1, 2)) @ kernel + bias
+
+
+def assert_close(ours, theirs):
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("size", [(8, 10), (7, 9)])
+def test_strided_convolutions_pad_as_pytorch_does(size):
+    model = randomized(resnet(18, (*size, 3), 5, width=4, stem="canvas"))
+    x = images(2, *size, 3)
+    names = ["stem_conv", "stage1_block2_relu2", "stage2_block1_conv1"]
+    stem, features, halved = outputs_of(model, names, x)
+    reference = PyTorchResNet(model)
+    assert_close(stem, reference.conv(x, "stem_conv", stride=2, padding=3))
+    assert_close(halved, reference.conv(features, "stage2_block1_conv1", stride=2, padding=1))
+
+
+@pytest.mark.parametrize("size", [(8, 10), (7, 9)])
+def test_shortcut_and_block_equal_those_of_pytorch(size):
+    model = randomized(resnet(18, (*size, 3), 5, width=4))
+    names = ["stage1_block2_relu2", "stage2_block1_shortcut_conv", "stage2_block1_relu2"]
+    features, shortcut, block = outputs_of(model, names, images(2, *size, 3))
+    reference = PyTorchResNet(model)
+    assert_close(shortcut, reference.conv(features, "stage2_block1_shortcut_conv", stride=2))
+    assert_close(block, reference.block(features, "stage2_block1", 2, kernels=(3, 3)))
+
+
+@pytest.mark.parametrize(
+    "depth, blocks, kernels, stem",
+    [
+        (18, (2, 2, 2, 2), (3, 3), "imagenet"),
+        (18, (2, 2, 2, 2), (3, 3), "cifar"),
+        (34, (3, 4, 6, 3), (3, 3), "canvas"),
+        (50, (3, 4, 6, 3), (1, 3, 1), "imagenet"),
+    ],
+)
+def test_whole_network_equals_that_of_pytorch(depth, blocks, kernels, stem):
+    model = randomized(resnet(depth, (19, 24, 3), 5, width=2, stem=stem))
+    x = images(1, 19, 24, 3)
+    expected = PyTorchResNet(model).logits(x, stem, blocks, kernels)
+    assert_close(ops.convert_to_numpy(model(x)), expected)
+
+
+@pytest.mark.parametrize(
+    "depth, parameters", [(18, 11_689_512), (34, 21_797_672), (50, 25_557_032)]
+)
+def test_has_as_many_trainable_parameters_as_that_of_torchvision(depth, parameters):
+    model = resnet(depth, (224, 224, 3), 1000, stem="imagenet")
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == parameters
+    assert model.get_layer("latent").input.shape == (None, 7, 7, 2048 if depth == 50 else 512)
+
+
+def test_layers_are_named_for_a_reader_of_the_summary():
+    names = [layer.name for layer in resnet(34, (32, 32, 3), 10, width=4, stem="imagenet").layers]
+    assert names[:7] == [
+        *("images", "stem_conv_pad", "stem_conv", "stem_bn", "stem_relu"),
+        *("stem_pool_pad", "stem_pool"),
+    ]
+    assert names[-2:] == ["latent", "logits"]
+    assert {"stage3_block2_conv1", "stage3_block6_bn2", "stage4_block1_shortcut_conv"} < set(names)
+    assert "stage3_block7_conv1" not in names
+    assert {f"stage{stage}_block1_add" for stage in (1, 2, 3, 4)} < set(names)
+    bottleneck = [layer.name for layer in resnet(50, (32, 32, 3), 10, width=4).layers]
+    assert {"stage1_block1_shortcut_conv", "stage3_block6_conv3"} < set(bottleneck)
+
+
+@pytest.mark.parametrize(
+    "stem, size", [("cifar", (4, 4)), ("canvas", (2, 2)), ("imagenet", (1, 1))]
+)
+def test_the_stem_decides_how_far_the_network_halves(stem, size):
+    latent = resnet(18, (32, 32, 3), 10, width=4, stem=stem).get_layer("latent")
+    assert latent.input.shape == (None, *size, 32)
+
+
+def test_batch_norm_has_the_settings_of_pytorch():
+    model = resnet(50, (32, 32, 3), 10, width=4)
+    norms = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+    assert len(norms) == 1 + 3 * 16 + 4
+    assert {(norm.momentum, norm.epsilon) for norm in norms} == {(0.9, 1e-5)}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: resnet(18, (32, 32, 3), 10, width=4),
+        lambda: resnet(50, (32, 32, 3), 10, width=4, stem="imagenet"),
+        lambda: gapnet((32, 32, 3), 9, width=4),
+        lambda: permutenet((32, 32, 3), 9, width=4),
+    ],
+    ids=["resnet18", "resnet50", "gapnet", "permutenet"],
+)
+def test_no_convolution_is_1x1_with_stride_2(build):
+    # Their gradient corrupts the heap on TensorFlow 2.21's CPU.
+    strided = [
+        layer.kernel_size
+        for layer in build().layers
+        if isinstance(layer, layers.Conv2D) and layer.strides != (1, 1)
+    ]
+    assert strided
+    assert (1, 1) not in strided
+
+
+def test_logits_are_float32_under_mixed_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    model = resnet(18, (16, 16, 3), 10, width=4)
+    assert model.get_layer("stage1_block1_conv1").compute_dtype == "float16"
+    assert model.output.dtype == "float32"
+    logits = ops.convert_to_numpy(model(images(2, 16, 16, 3)))
+    assert np.isfinite(logits).all()
+    assert logits.min() < 0  # no softmax
+
+
+def test_a_reloaded_model_has_equal_weights_and_outputs(tmp_path):
+    model = randomized(resnet(18, (16, 16, 3), 10, width=4, stem="imagenet"))
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.saving.load_model(tmp_path / "model.keras")
+    for one, other in zip(model.get_weights(), reloaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    x = images(2, 16, 16, 3)
+    np.testing.assert_allclose(model(x), reloaded(x), rtol=1e-6)
+
+
+def test_a_model_of_unknown_size_equals_one_of_known_size():
+    model = resnet(18, (None, None, 3), 10, width=4)
+    for size in [(16, 16), (17, 30)]:
+        known = resnet(18, (*size, 3), 10, width=4)
+        known.set_weights(model.get_weights())
+        x = images(2, *size, 3)
+        np.testing.assert_allclose(model(x), known(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"depth": 20}, r"`depth` must be one of \(18, 34, 50\). Received: depth=20"),
+        ({"input_shape": (32, 32)}, r"`input_shape` must be \(height, .*input_shape=\(32, 32\)"),
+        ({"input_shape": (32, 32, None)}, r"`input_shape` must be .*channels known.*None\)"),
+        ({"num_classes": 0}, "`num_classes` must be an integer of at least 1.*num_classes=0"),
+        ({"width": 0}, "`width` must be an integer of at least 1. Received: width=0"),
+        ({"width": 4.5}, "`width` must be an integer of at least 1. Received: width=4.5"),
+        ({"stem": "7x7"}, r"`stem` must be one of \('cifar', 'canvas', 'imagenet'\).*'7x7'"),
+        ({"downsampling": "blur"}, "`downsampling='blur'` is reserved for a later version"),
+        ({"downsampling": "polyphase"}, "`downsampling='polyphase'` is reserved for a later"),
+        ({"downsampling": "pool"}, r"`downsampling` must be one of \('stride',\).*'pool'"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    good = {"depth": 18, "input_shape": (32, 32, 3), "num_classes": 10, "width": 4}
+    with pytest.raises(ValueError, match=message):
+        resnet(**{**good, **arguments})
+
+
+def test_a_number_that_numpy_counted_is_an_integer():
+    classes = np.array([0, 9]).max() + 1
+    assert resnet(18, (8, 8, 1), classes, width=2).output_shape == (None, 10)

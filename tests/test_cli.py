@@ -1,0 +1,89 @@
+import pytest
+
+from keras_gappos import cli
+from keras_gappos.experiments.location import LocationSettings
+
+
+def test_help_names_the_flags_with_units_and_defaults(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["run", "location", "--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    for flag in ("--dataset", "--data-dir", "--output-dir", "--epochs", "--width", "--seed"):
+        assert flag in text
+    assert "(default: 64)" in text
+    assert "percent" in text
+
+
+def test_every_setting_is_a_flag(monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli.location, "run", lambda settings, console: seen.append(settings) or [])
+    flags = (
+        "--dataset mnist --data-dir d --output-dir o --grids 2 4 --tasks class --networks gapnet"
+    )
+    flags += " --depth 34 --width 8 --epochs 3 --location-epochs 2 --stop-at 99 --train-images 9"
+    flags += " --test-images 8 --test-passes 1 --batch-size 7 --learning-rate 0.1 --no-flip"
+    flags += " --no-normalize --precision mixed_float16 --seed 5 --no-show-images"
+    assert cli.main(["run", "location", *flags.split()]) == 0
+    (settings,) = seen
+    defaults = LocationSettings()
+    unchanged = [name for name in vars(settings) if vars(settings)[name] == vars(defaults)[name]]
+    assert unchanged == []
+    assert settings.grids == (2, 4)
+
+
+def test_the_demo_ends_with_one_sentence_and_the_figure(monkeypatch, capsys, tmp_path):
+    (tmp_path / "figure.png").write_bytes(b"")
+    seen = []
+    monkeypatch.setattr(cli.location, "run", lambda settings, console: seen.append(settings) or [])
+    assert cli.main(["demo", "--output-dir", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert str(tmp_path / "figure.png") in text
+    assert "the place is in the order of the channels" in " ".join(text.split())
+    assert (seen[0].dataset, seen[0].grids, seen[0].tasks) == ("digits", (3, 5, 7), ("location",))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--width", "0"], "`width` must be at least 1. Received: width=0"),
+        (["--dataset", "digits", "--train-images", "5"], "at least one batch"),
+    ],
+)
+def test_bad_values_end_in_one_line(flags, message, capsys, tmp_path):
+    assert cli.main(["run", "location", "--output-dir", str(tmp_path), *flags]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("keras-gappos: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.tensorflow
+def test_a_data_folder_without_the_data_set_ends_in_one_line(capsys, tmp_path, monkeypatch):
+    import requests
+
+    def unreachable(*_, **__):
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(requests, "head", unreachable)
+    flags = ["--dataset", "mnist", "--data-dir", str(tmp_path), "--output-dir", str(tmp_path / "o")]
+    assert cli.main(["run", "location", *flags]) == 1
+    error = capsys.readouterr().err
+    assert "Three ways to get it" in error
+    assert error.count("\n") == 1
+
+
+def test_ctrl_c_ends_in_one_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.location, "run", interrupted)
+    assert cli.main(["demo"]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_an_unknown_flag_is_refused(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["run", "location", "--widht", "8"])
+    assert end.value.code == 2
+    assert "--width" in capsys.readouterr().err  # suggests the nearest
