@@ -1,5 +1,6 @@
 """Checks of arguments, whose errors name the argument, the value and what would do."""
 
+import difflib
 import operator
 
 
@@ -25,6 +26,9 @@ def one_of(name, value, choices):
     Raises:
         ValueError: if it is not; the message names the argument and the choices.
     """
+    choices = tuple(choices)
     if value not in choices:
-        raise ValueError(f"`{name}` must be one of {tuple(choices)}. Received: {name}={value!r}")
+        near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+        hint = f". Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}{hint}")
     return value

@@ -50,10 +50,21 @@ def demo(settings: Annotated[DemoSettings, _NAMELESS]) -> None:
         console,
     )
     _show(console, rows, settings.output_dir)
-    console.print(
-        "Averaging away height and width does not lose the place: GAPNet names the cell. "
-        "Shuffling the channels does: PermuteNet cannot. "
-        "So the place is in the order of the channels."
+    console.print(_sentence(rows))
+
+
+def _sentence(rows):
+    """What the demo's rows show, in one sentence."""
+
+    def range_of(network):
+        found = [row["accuracy"] for row in rows if row["network"] == network]
+        low, high = (f"{value(found):.0f}" for value in (min, max))
+        return f"{low} %" if low == high else f"{low} to {high} %"
+
+    return (
+        f"After global average pooling GAPNet still names the cell of {range_of('gapnet')} of the "
+        f"images, with its channels shuffled PermuteNet of {range_of('permutenet')}: the place is "
+        "in the order of the channels."
     )
 
 

@@ -34,12 +34,22 @@ def test_every_setting_is_a_flag(monkeypatch):
 
 def test_the_demo_ends_with_one_sentence_and_the_figure(monkeypatch, capsys, tmp_path):
     (tmp_path / "figure.png").write_bytes(b"")
-    seen = []
-    monkeypatch.setattr(cli.location, "run", lambda settings, console: seen.append(settings) or [])
+    seen, rows = [], []
+    for network, grid_size, accuracy in (
+        ("gapnet", 3, 99.7),
+        ("gapnet", 7, 100.0),
+        ("permutenet", 3, 31.2),
+        ("permutenet", 7, 5.0),
+    ):
+        row = {"network": network, "task": "location", "grid_size": grid_size}
+        rows.append(row | {"accuracy": accuracy, "chance": 11.1, "epochs": 2, "seconds": 9})
+    monkeypatch.setattr(cli.location, "run", lambda settings, _: seen.append(settings) or rows)
     assert cli.main(["demo", "--output-dir", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert str(tmp_path / "figure.png") in text
-    assert "the place is in the order of the channels" in " ".join(text.split())
+    sentence = " ".join(text.split())
+    assert "names the cell of 100 % of the images" in sentence
+    assert "PermuteNet of 5 to 31 %: the place is in the order of the channels." in sentence
     assert (seen[0].dataset, seen[0].grids, seen[0].tasks) == ("digits", (3, 5, 7), ("location",))
 
 

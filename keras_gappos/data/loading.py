@@ -41,6 +41,8 @@ def load(name, split, data_dir=None, limit=None):
     """
     if limit is not None:
         limit = integer("limit", limit, 1)
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"`name` must be the name of a data set. Received: name={name!r}")
     if name in EMBEDDED:
         images, labels = _load_digits(split)
         return images[:limit], labels[:limit]
@@ -63,10 +65,10 @@ def _load_tfds(name, split, data_dir, limit):
     data_dir = _existing_folder(data_dir)
     builder = _builder(tfds, name, data_dir)
     features = builder.info.features
-    if not {"image", "label"} <= set(features):
+    if not _is_classification(features):
         raise ValueError(
-            "`name` must be a data set with the features 'image' and 'label'. "
-            f"Received: {name!r} with {sorted(features)}"
+            "`name` must be a data set with the features 'image', of uint8, and 'label', one "
+            f"integer. Received: {name!r} with {' '.join(str(features).split())}"
         )
     try:
         stream = builder.as_dataset(split=split)
@@ -88,6 +90,15 @@ def _load_tfds(name, split, data_dir, limit):
             f"with sizes such as {sorted(shapes)[:3]}"
         )
     return np.stack(images), np.asarray(labels, dtype="int64")
+
+
+def _is_classification(features):
+    return (
+        {"image", "label"} <= set(features)
+        and features["image"].np_dtype == np.uint8
+        and features["label"].shape == ()
+        and np.issubdtype(features["label"].np_dtype, np.integer)
+    )
 
 
 def _import_tfds():
@@ -130,23 +141,26 @@ def _builder(tfds, name, data_dir):
             f"Received: name={name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
         )
     builder = tfds.builder(name, data_dir=data_dir)
-    _check_reachable(builder, name)
-    builder.download_and_prepare()
+    _download(tfds, builder, name)
     return builder
 
 
-def _check_reachable(builder, name):
-    """Fails in seconds where TFDS would try again for minutes."""
+def _download(tfds, builder, name):
     import requests
 
-    for url in list(builder.url_infos)[:1]:
-        try:
-            requests.head(url, timeout=5)
-        except requests.RequestException as error:
-            raise FileNotFoundError(
-                f"{name!r} is not in {builder.data_dir} and its source cannot be reached "
-                f"({type(error).__name__}). Three ways to get it: (1) run this again with a "
-                f"network, it is then downloaded; (2) prepare it where there is one, with "
-                f"`tfds build {name}`, copy the folder and give it as data_dir; (3) use "
-                "'digits', which is embedded."
-            ) from error
+    try:
+        # Asked first, since TFDS would try again for minutes.
+        for url in list(builder.url_infos)[:1]:
+            answer = requests.head(url, timeout=5)
+            if answer.status_code == 407 or answer.status_code >= 500:
+                answer.raise_for_status()
+        builder.download_and_prepare()
+    # An AssertionError: TFDS asks for files that must be downloaded by hand.
+    except (requests.RequestException, tfds.download.DownloadError, AssertionError) as error:
+        raise FileNotFoundError(
+            f"{name!r} is not in {builder.data_dir} and cannot be downloaded "
+            f"({type(error).__name__}: {str(error)[:200]}). Three ways to get it: (1) run this "
+            "again with a network, it is then downloaded; (2) prepare it where there is one, with "
+            f"`tfds build {name}`, copy the folder and give it as data_dir; (3) use 'digits', "
+            "which is embedded."
+        ) from error

@@ -14,13 +14,13 @@ Source: Islam et al., ICCV 2021, table 1.
 import dataclasses
 import pathlib
 import shutil
-import time
 from typing import Literal
 
 import keras
 import numpy as np
 
 from keras_gappos import data, layers, models, training
+from keras_gappos.experiments.backup import EpochBackup
 from keras_gappos.experiments.display import RunDisplay, ShowProgress
 from keras_gappos.experiments.location_report import make_table, write_report
 from keras_gappos.experiments.results import ResultFolder, read_results, replacing
@@ -143,7 +143,14 @@ def run(settings, console=None):
         OSError: if the output folder cannot be written.
     """
     folder = ResultFolder(settings.output_dir, "location", settings)
-    images = _load_data(settings)
+    with folder.lock():
+        images = _load_data(settings)
+        _run(settings, folder, images, console)
+        shutil.rmtree(folder.path / "backup", ignore_errors=True)
+    return folder.rows
+
+
+def _run(settings, folder, images, console):
     plan = [
         {"network": network, "task": task, "grid_size": grid_size}
         for grid_size in settings.grids
@@ -161,10 +168,10 @@ def run(settings, console=None):
                 continue
             row = _train_and_score(settings, key, images, folder, display, name)
             folder.add(row)
+            write_report(folder.path, folder.content, images.test_images, settings.show_images)
             shutil.rmtree(_backup_dir(folder, row), ignore_errors=True)
             display.log(f"{name}: {row['accuracy']:.2f} % in {row['seconds']:.0f} s")
     write_report(folder.path, folder.content, images.test_images, settings.show_images)
-    return folder.rows
 
 
 def build_network(settings, network, task, grid_size, image_shape, num_classes):
@@ -188,10 +195,20 @@ def build_network(settings, network, task, grid_size, image_shape, num_classes):
 def load_network(output_dir, network, task, grid_size):
     """Loads a trained network from the folder of a finished experiment.
 
+    It takes canvases of images in [0, 1] from which the row's `mean` was subtracted and that were
+    then divided by its `std`; around the image a canvas is 0.
+
+    Args:
+        output_dir: the experiment's output folder.
+        network, task, grid_size: which row.
+
+    Returns:
+        A Functional `keras.Model`.
+
     Raises:
         ValueError: if the folder has no such row.
     """
-    output_dir = pathlib.Path(output_dir)
+    output_dir = pathlib.Path(output_dir).expanduser()
     content = read_results(output_dir / "results.json")
     key = {"network": network, "task": task, "grid_size": grid_size}
     row = next((row for row in content["rows"] if key.items() <= row.items()), None)
@@ -240,9 +257,8 @@ def _work(settings, key, images):
 
 def _train_and_score(settings, key, images, folder, display, name):
     task_name, grid_size = key["task"], key["grid_size"]
-    start = time.monotonic()
     keras.utils.set_random_seed(settings.seed)
-    num_classes = int(images.train_labels.max()) + 1
+    num_classes = int(max(images.train_labels.max(), images.test_labels.max())) + 1
     shape = images.train_images.shape[1:]
     network = build_network(settings, **key, image_shape=shape, num_classes=num_classes)
     task = training.GridTask(network, grid_size, task_name, flip=settings.flip, seed=settings.seed)
@@ -254,8 +270,12 @@ def _train_and_score(settings, key, images, folder, display, name):
     step = settings.batch_size * grid_size**2
     progress = ShowProgress(display, _TRAIN_COST * step, step, name)
     epochs = settings.epochs_of(task_name)
-    trained = _fit(settings, task, images, epochs, progress, _backup_dir(folder, key))
-    display.skip(_TRAIN_COST * (epochs - trained) * len(images.train_images) * grid_size**2)
+    backup = EpochBackup(_backup_dir(folder, key), task)
+    epoch_cost = _TRAIN_COST * len(images.train_images) * grid_size**2
+    display.skip(epoch_cost * backup.epochs)
+    if not backup.stopped:
+        _fit(settings, task, images, epochs, [progress, backup])
+    display.skip(epoch_cost * (epochs - backup.epochs))
     accuracies = [
         100
         * task.evaluate(
@@ -276,12 +296,12 @@ def _train_and_score(settings, key, images, folder, display, name):
         "accuracy": float(np.mean(accuracies)),
         "accuracy_std": float(np.std(accuracies)),
         "chance": 100 / network.output_shape[-1],
-        "epochs": trained,
+        "epochs": backup.epochs,
         "train_images": len(images.train_images),
         "test_images": len(images.test_images),
         "test_passes": len(accuracies),
         "parameters": network.count_params(),
-        "seconds": round(time.monotonic() - start, 1),
+        "seconds": round(backup.seconds, 1),
         "weights": weights,
         "image_shape": list(shape),
         "num_classes": num_classes,
@@ -293,27 +313,19 @@ def _train_and_score(settings, key, images, folder, display, name):
     return row
 
 
-def _fit(settings, task, images, epochs, progress, backup_dir):
-    """Trains, from the last finished epoch if there is one; returns the epochs made in all."""
-    history = keras.callbacks.History()
-    callbacks = [
-        keras.callbacks.BackupAndRestore(
-            backup_dir, double_checkpoint=True, delete_checkpoint=False
-        ),
-        progress,
-        history,
-    ]
+def _fit(settings, task, images, epochs, callbacks):
+    """Trains the epochs that are not in the backup, the last of `callbacks`, yet."""
     if settings.stop_at is not None:
-        callbacks.append(_StopAt(settings.stop_at / 100))
+        callbacks = [_StopAt(settings.stop_at / 100), *callbacks]
     task.fit(
         images.train_images,
         images.train_labels,
         batch_size=settings.batch_size,
+        initial_epoch=callbacks[-1].epochs,
         epochs=epochs,
         verbose=0,
         callbacks=callbacks,
     )
-    return history.epoch[-1] + 1 if history.epoch else epochs
 
 
 class _StopAt(keras.callbacks.Callback):
@@ -342,7 +354,7 @@ def _examples(network, images, grid_size, seed):
 
 
 def _backup_dir(folder, key):
-    return folder.path / "backup" / "{network}_{task}_{grid_size}".format(**key)
+    return folder.backup / "{network}_{task}_{grid_size}".format(**key)
 
 
 class _precision:

@@ -20,6 +20,7 @@ PAPER = {
     ("permutenet", "class", 3): 73.6,
     ("permutenet", "class", 7): 69.9,
 }
+_NORMALIZED = ", images normalised per channel: the canvas around them is the mean colour"
 NAMES = {"gapnet": "GAPNet", "permutenet": "PermuteNet"}
 _COLOURS = {"gapnet": "tab:blue", "permutenet": "tab:orange"}
 
@@ -72,7 +73,9 @@ def _markdown(content):
         f"# Location and class accuracy on {settings['dataset']}\n\n{table}\n\n"
         f"ResNet-{settings['depth']}, width {settings['width']}; {row['train_images']:,} training "
         f"images, {row['test_images']:,} test images. Accuracy is the mean over test passes with "
-        "fresh random cells. The paper's figures are of CIFAR-10, width 64, 20 epochs on all "
+        "fresh random cells"
+        f"{_NORMALIZED if settings['normalize'] else ''}. The paper's figures are "
+        "of CIFAR-10, width 64, 20 epochs on all "
         f"50,000 training images.\n\nMade by `{content['command']}` with "
         f"{environment['backend']} on {environment['device']}.\n"
     )

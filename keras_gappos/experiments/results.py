@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -9,20 +10,22 @@ import platform
 import shlex
 import tempfile
 
+import filelock
 import keras
 import numpy as np
 
 from keras_gappos.version import __version__
 
-# Where files lie is no part of a result, and not the same on another machine.
-_PLACES = ("data_dir", "output_dir")
+# Where files lie, and what the figure looks like, is no part of a result.
+_NO_PART_OF_A_RESULT = ("data_dir", "output_dir", "show_images")
 
 
 class ResultFolder:
     """A folder with `results.json`, written anew after every finished row.
 
     Args:
-        path: the folder; made if it is missing.
+        path: the folder; made if it is missing. Backups of what is under way go into `backup`,
+            a path that differs with the settings.
         experiment: name of the experiment.
         settings: the experiment's settings, a dataclass. Rows that are there already must come
             from the same settings.
@@ -45,6 +48,28 @@ class ResultFolder:
         }
         if self._file.exists():
             self._take_over(read_results(self._file))
+        digest = hashlib.sha256(json.dumps(self.content["settings"], sort_keys=True).encode())
+        self.backup = self.path / "backup" / digest.hexdigest()[:12]
+
+    @contextlib.contextmanager
+    def lock(self):
+        """Keeps other processes from writing into the folder at the same time.
+
+        Raises:
+            OSError: if another process is at it.
+        """
+        lock = filelock.FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise OSError(
+                f"Another process is writing into `output_dir` {self.path}. Wait for it, or choose "
+                "another folder."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def rows(self):
@@ -56,8 +81,9 @@ class ResultFolder:
         return next((row for row in self.rows if key.items() <= row.items()), None)
 
     def add(self, row):
-        """Adds a row and writes `results.json`."""
-        self.rows.append(row)
+        """Adds a row, with the backend and device it was made on, and writes `results.json`."""
+        made_on = {key: environment()[key] for key in ("backend", "device")}
+        self.rows.append({**row, **made_on})
         with replacing(self._file) as temporary:
             temporary.write_text(json.dumps(self.content, indent=1) + "\n")
 
@@ -150,7 +176,9 @@ def _device_kind(backend):
 
 def _recorded(settings):
     """The settings as JSON would give them back, without the places of files."""
-    values = {k: v for k, v in dataclasses.asdict(settings).items() if k not in _PLACES}
+    values = {
+        k: v for k, v in dataclasses.asdict(settings).items() if k not in _NO_PART_OF_A_RESULT
+    }
     return json.loads(json.dumps(values))
 
 

@@ -120,6 +120,11 @@ class ChannelPermutation(keras.layers.Layer):
 
     def load_own_variables(self, store):
         """Restores the permutation, or where the draws stand."""
+        if ("0" in store) != (self.mode == "fixed"):
+            raise ValueError(
+                "The weights file is of a ChannelPermutation of another mode than this layer's. "
+                f"Received: weights {sorted(store.keys())} for mode={self.mode!r}"
+            )
         if self.seed_generator is not None:
             self.seed_generator.load(store)
         else:

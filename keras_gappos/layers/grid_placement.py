@@ -9,7 +9,7 @@ from keras_gappos.arguments import integer
 def place_on_grid(images, cells, grid_size):
     """Returns canvases that are black but for one image on one cell each.
 
-    The pure function under `GridPlacement`; it does not check that the cells are on the grid.
+    The pure function under `GridPlacement`.
 
     Args:
         images: tensor `(batch, height, width, channels)` of any dtype.
@@ -19,7 +19,12 @@ def place_on_grid(images, cells, grid_size):
 
     Returns:
         Tensor `(batch, grid_size * height, grid_size * width, channels)` of the images' dtype.
+
+    Raises:
+        ValueError: if, outside of a compiled function, a cell is not on the grid.
     """
+    images = ops.convert_to_tensor(images)
+    _check_values(cells, grid_size)
     _, height, width, channels = images.shape
     cells = ops.cast(cells, "int32")[:, None, None]
     grid = ops.reshape(ops.arange(grid_size**2, dtype="int32"), (1, grid_size, grid_size))
@@ -66,7 +71,6 @@ class GridPlacement(keras.layers.Layer):
     def call(self, images, cells):
         """Returns the canvases."""
         self._check_shapes(images, cells)
-        self._check_values(cells)
         return place_on_grid(images, cells, self.grid_size)
 
     def _check_shapes(self, images, cells):
@@ -85,17 +89,6 @@ class GridPlacement(keras.layers.Layer):
         if "int" not in keras.backend.standardize_dtype(cells.dtype):
             raise ValueError(f"`cells` must be integers. Received: dtype={cells.dtype}")
 
-    def _check_values(self, cells):
-        try:
-            values = ops.convert_to_numpy(cells)
-        except (TypeError, NotImplementedError):  # being traced: no values to look at
-            return
-        if values.size and (values.min() < 0 or values.max() >= self.grid_size**2):
-            raise ValueError(
-                f"`cells` must be in [0, {self.grid_size**2}) for grid_size={self.grid_size}. "
-                f"Received: cells from {values.min()} to {values.max()}"
-            )
-
     def compute_output_shape(self, images_shape, cells_shape=None):
         """The canvases' shape."""
         batch, height, width, channels = images_shape
@@ -109,3 +102,15 @@ class GridPlacement(keras.layers.Layer):
     def get_config(self):
         """The arguments that make this layer again."""
         return {**super().get_config(), "grid_size": self.grid_size}
+
+
+def _check_values(cells, grid_size):
+    try:
+        values = ops.convert_to_numpy(cells)
+    except (TypeError, NotImplementedError):  # being traced: no values to look at
+        return
+    if values.size and (values.min() < 0 or values.max() >= grid_size**2):
+        raise ValueError(
+            f"`cells` must be in [0, {grid_size**2}) for grid_size={grid_size}. "
+            f"Received: cells from {values.min()} to {values.max()}"
+        )

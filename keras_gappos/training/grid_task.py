@@ -54,7 +54,7 @@ class GridTask(PreparedModel):
                 f"For task='location' with grid_size={grid_size}, `model` must have "
                 f"{grid_size**2} outputs. Received: a model with {outputs} outputs"
             )
-        self.flip = flip
+        self.flip = one_of("flip", flip, (True, False))
 
     def prepare(self, x, y, sample_weight, training):
         """Puts each image on a random cell; the target is the cell or the label."""
@@ -98,25 +98,44 @@ class GridTask(PreparedModel):
             )
 
     def _check_arrays(self, images, labels):
-        """Looks at what can be seen before training: arrays, not streams."""
-        if not isinstance(images, np.ndarray):
+        """Looks at what can be seen before training: arrays and tensors, not streams."""
+        images, labels = _as_array(images), _as_array(labels)
+        if images is None:
             return
         if not len(images):
             raise ValueError(f"There are no images. Received: x of shape {images.shape}")
         self._check_image_shape(images.shape)
         if not np.isfinite([images.min(), images.max()]).all():
             raise ValueError("Images must be finite. Received: x with NaN or infinite values")
-        classes = self.model.output_shape[-1]
-        if (
-            self.task == "class"
-            and isinstance(labels, np.ndarray)
-            and labels.ndim == 1
-            and (labels.min() < 0 or labels.max() >= classes)
+        if self.task == "class" and labels is not None:
+            self._check_labels(labels, len(images))
+
+    def _check_labels(self, labels, count):
+        if len(labels) != count:
+            raise ValueError(
+                f"There must be a label for each image. Received: {len(labels)} labels for "
+                f"{count} images"
+            )
+        if labels.ndim > 1 and labels.shape[1:] != (1,):  # one-hot, or soft
+            return
+        classes = max(2, self.model.output_shape[-1])  # one output: a binary decision
+        if not np.isin(labels, np.arange(classes)).all():
+            raise ValueError(
+                f"Labels must be integers in [0, {classes}), the model's classes. "
+                f"Received: labels from {labels.min()} to {labels.max()}, dtype={labels.dtype}"
+            )
+
+    def call(self, inputs, training=None):
+        """The inner model's outputs for whole canvases."""
+        expected = self.model.input_shape
+        if len(inputs.shape) != 4 or any(
+            want not in (None, have) for want, have in zip(expected[1:], inputs.shape[1:])
         ):
             raise ValueError(
-                f"Labels must be in [0, {classes}), the model's outputs. "
-                f"Received: labels from {labels.min()} to {labels.max()}"
+                f"Calls and `predict` take canvases of shape {expected}; `place_on_grid` makes "
+                f"them of images. Received: shape={tuple(inputs.shape)}"
             )
+        return super().call(inputs, training=training)
 
     def get_config(self):
         """The arguments that make this model again."""
@@ -126,3 +145,10 @@ class GridTask(PreparedModel):
             "task": self.task,
             "flip": self.flip,
         }
+
+
+def _as_array(values):
+    """Arrays and tensors as NumPy arrays; `None` for what cannot be seen, such as a stream."""
+    if ops.is_tensor(values):
+        return ops.convert_to_numpy(values)
+    return values if isinstance(values, np.ndarray) else None

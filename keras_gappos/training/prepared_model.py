@@ -15,24 +15,29 @@ class PreparedModel(keras.Model):
     the rewritten batch to `keras.Model`. `call`, and with it `predict`, is the inner model's.
 
     Args:
-        model: the `keras.Model` to train, built.
+        model: the model to train: a Functional one, or a Sequential one with an Input; one input
+            and one output.
         seed: integer, or `None` for other draws at each construction. Draws go on from epoch to
             epoch; where they stand is saved with the weights.
 
     Raises:
-        ValueError: if `model` is not a built `keras.Model`.
+        ValueError: if `model` is none of these, or `seed` out of range.
     """
 
     def __init__(self, model, seed=None, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(model, keras.Model) or not model.built:
+        if not _is_graph_of_one_input_and_output(model):
             raise ValueError(
-                "`model` must be a keras.Model with its weights made; call it once on a batch, or "
-                f"use the Functional API. Received: model={model!r}"
+                "`model` must be a Functional model, or a Sequential one with an Input, of one "
+                f"input and one output. Received: model={model!r}"
             )
         self.model = model
         self.seed = None if seed is None else integer("seed", seed, 0, below=2**32)
         self.seed_generator = SeedGenerator(self.seed)
+        self.build(model.input_shape)
+
+    def build(self, input_shape):
+        """Nothing to make: the inner model has its weights."""
         self.built = True
 
     def prepare(self, x, y, sample_weight, training):
@@ -85,6 +90,9 @@ class PreparedModel(keras.Model):
     def _symbolic_build(self, iterator=None, data_batch=None):
         # Keras builds losses and metrics (sparse or one-hot? how many outputs?) from the shapes
         # of a first batch. They must see a prepared one; the draw for it is taken back.
+        parts = (self._compile_loss, self._compile_metrics, self.optimizer)
+        if all(part is None or part.built for part in parts):
+            return super()._symbolic_build(iterator, data_batch)
         if data_batch is None:
             _, _, batches = next(iter(iterator))
             data_batch = batches[0] if isinstance(batches, (list, tuple)) else next(batches)
@@ -92,7 +100,7 @@ class PreparedModel(keras.Model):
         data_batch = keras.tree.map_structure(ops.convert_to_tensor, data_batch, none_is_leaf=False)
         prepared = self._prepare_data(data_batch, training=True)
         self.seed_generator.state.assign(state)
-        super()._symbolic_build(data_batch=prepared)
+        return super()._symbolic_build(data_batch=prepared)
 
     def save_own_variables(self, store):
         """Saves where the random draws stand; the inner model saves itself."""
@@ -119,3 +127,10 @@ class PreparedModel(keras.Model):
             config["model"], custom_objects=custom_objects
         )
         return cls(**{**config, "model": model})
+
+
+def _is_graph_of_one_input_and_output(model):
+    """Whether it is a built Functional or Sequential model; a subclass has no `inputs`."""
+    if not isinstance(model, keras.Model) or not model.built:
+        return False
+    return all(len(getattr(model, end, None) or ()) == 1 for end in ("inputs", "outputs"))

@@ -48,7 +48,7 @@ def test_limit_keeps_the_first_images():
 @pytest.mark.parametrize("limit", [0, -5])
 @pytest.mark.parametrize("name", ["digits", "cifar10"])
 def test_a_limit_below_1_is_refused(name, limit):
-    message = f"`limit` must be None or at least 1. Received: limit={limit}"
+    message = f"`limit` must be an integer of at least 1. Received: limit={limit}"
     with pytest.raises(ValueError, match=message):
         load(name, "train", limit=limit)
 
@@ -144,7 +144,7 @@ def test_images_of_several_sizes_are_refused(tmp_path):
 def test_a_set_without_labels_is_refused(tmp_path, labels, feature):
     store_tfds(tmp_path, IMAGES, labels, feature=feature)
     with pytest.raises(
-        ValueError, match=r"features 'image' and 'label'.*'tiny_set' with .*'image'"
+        ValueError, match=r"features 'image', of uint8, and 'label'.*'tiny_set' with .*'image'"
     ):
         load("tiny_set", "train", tmp_path)
 

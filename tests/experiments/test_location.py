@@ -46,7 +46,8 @@ def test_a_run_leaves_rows_table_figure_and_weights(finished):
     assert "GAPNet" in (finished / "table.md").read_text()
     assert (finished / "figure.png").stat().st_size > 10_000
     assert content["settings"]["width"] == 2
-    assert not list(finished.glob("backup/*"))
+    assert {row["backend"] for row in content["rows"]} == {content["environment"]["backend"]}
+    assert not (finished / "backup").exists()
 
 
 def test_a_finished_network_is_loaded_and_scores_what_its_row_says(finished):

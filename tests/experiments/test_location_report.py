@@ -25,7 +25,7 @@ def row(network, task, grid_size, accuracy):
 def content(rows):
     return {
         "command": "keras-gappos run location --width 16",
-        "settings": {"dataset": "cifar10", "depth": 18, "width": 16},
+        "settings": {"dataset": "cifar10", "depth": 18, "width": 16, "normalize": True},
         "environment": {"backend": "jax 1.0", "device": "CPU, 2 cores"},
         "rows": rows,
     }

@@ -27,7 +27,12 @@ def test_rows_are_on_disk_as_soon_as_they_are_added_and_read_again(tmp_path):
     folder.add({"network": "gapnet", "accuracy": 99.5})
     content = json.loads((tmp_path / "new" / "folder" / "results.json").read_text())
     assert list(content) == ["experiment", "command", "settings", "environment", "rows"]
-    assert content["rows"] == [{"network": "gapnet", "accuracy": 99.5}]
+    (row,) = content["rows"]
+    assert (row["network"], row["accuracy"]) == ("gapnet", 99.5)
+    assert (row["backend"], row["device"]) == (
+        content["environment"]["backend"],
+        content["environment"]["device"],
+    )
     again = ResultFolder(tmp_path / "new" / "folder", "test", Settings())
     assert again.find(network="gapnet")["accuracy"] == 99.5
     assert again.find(network="permutenet") is None
@@ -52,6 +57,24 @@ def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"`output_dir` must be a folder that can be written"):
         ResultFolder(tmp_path / "file" / "folder", "test", Settings())
+
+
+def test_a_folder_that_another_process_writes_into_is_refused(tmp_path):
+    folder = ResultFolder(tmp_path, "test", Settings())
+    with (
+        folder.lock(),
+        pytest.raises(OSError, match=r"Another process is writing into `output_dir`"),
+        ResultFolder(tmp_path, "test", Settings()).lock(),
+    ):
+        pass
+    with ResultFolder(tmp_path, "test", Settings()).lock():  # free again
+        assert (tmp_path / ".lock").exists()
+
+
+def test_backups_of_other_settings_are_kept_apart(tmp_path):
+    one = ResultFolder(tmp_path, "test", Settings(width=8)).backup
+    assert one != ResultFolder(tmp_path, "test", Settings(width=16)).backup
+    assert one == ResultFolder(tmp_path, "test", Settings(width=8, data_dir="x")).backup
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"rows": 3}'])

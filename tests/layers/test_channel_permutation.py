@@ -154,7 +154,10 @@ def test_all_permutations_are_equally_likely(mode):
     "arguments, message",
     [
         ({"mode": "shuffle"}, r"`mode` must be one of \('batch', 'sample', 'fixed'\).*'shuffle'"),
-        ({"data_format": "last"}, r"`data_format` must be one of \('channels_last', 'channels_first'\).*'last'"),
+        (
+            {"data_format": "last"},
+            r"`data_format` must be one of \('channels_last', 'channels_first'\).*'last'",
+        ),
         ({"seed": -1}, r"`seed` must be an integer in \[0, 4294967296\).*seed=-1"),
         ({"seed": 2**32}, r"`seed` must be an integer in .*seed=4294967296"),
         ({"seed": 0.5}, r"`seed` must be an integer in .*seed=0.5"),

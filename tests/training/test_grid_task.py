@@ -117,6 +117,18 @@ def test_two_replicas_use_different_cells():
     assert not np.array_equal(one, other)
 
 
+def test_predict_says_that_it_takes_canvases():
+    with pytest.raises(ValueError, match=r"`predict` take canvases of shape \(None, 24, 24, 1\)"):
+        grid_task().predict(IMAGES, verbose=0)
+
+
+def test_a_single_output_is_a_binary_decision():
+    task = kg.GridTask(small_gapnet(24, 1), 3, task="class")
+    task.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    loss = task.evaluate(IMAGES, (LABELS > 4).astype("float32")[:, None], verbose=0)
+    assert np.isfinite(loss)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -140,11 +152,27 @@ def test_bad_arguments_are_named(make, message):
         (IMAGES[:0], LABELS[:0], r"There are no images"),
         (IMAGES[..., 0], LABELS, r"\(batch, height, width, channels\)"),
         (np.full_like(IMAGES, np.nan), LABELS, r"Images must be finite"),
-        (IMAGES, LABELS + 1, r"Labels must be in \[0, 10\).* from 1 to 10"),
-        (IMAGES, LABELS - 1, r"Labels must be in \[0, 10\).* from -1 to 8"),
+        (IMAGES, LABELS + 1, r"Labels must be integers in \[0, 10\).* from 1 to 10"),
+        (IMAGES, LABELS - 1, r"Labels must be integers in \[0, 10\).* from -1 to 8"),
+        (IMAGES, LABELS[:, None] + 1, r"Labels must be integers in \[0, 10\).* from 1 to 10"),
+        (IMAGES, LABELS + 0.5, r"Labels must be integers in \[0, 10\).* dtype=float64"),
+        (IMAGES, LABELS[:5], r"a label for each image. Received: 5 labels for 300 images"),
+        (ops.convert_to_tensor(IMAGES) * np.nan, LABELS, r"Images must be finite"),
         (IMAGES, None, r"task='class' needs labels"),
     ],
-    ids=["size", "empty", "rank", "nan", "label above", "label below", "no labels"],
+    ids=[
+        "size",
+        "empty",
+        "rank",
+        "nan",
+        "above",
+        "below",
+        "column",
+        "half",
+        "few",
+        "tensor",
+        "none",
+    ],
 )
 def test_bad_data_are_refused_before_training(images, labels, message):
     task = grid_task(10, task="class")

@@ -261,8 +261,36 @@ def test_each_replica_draws_its_own_numbers():
     fit(model)  # and it trains
 
 
-def test_an_unbuilt_model_is_refused():
-    with pytest.raises(ValueError, match=r"`model` must be a keras.Model with its weights made"):
-        Doubled(keras.Sequential([keras.layers.Dense(3)]))
-    with pytest.raises(ValueError, match=r"Received: model=3"):
-        Doubled(3)
+def test_a_model_of_another_kind_is_refused():
+    one, other = keras.Input((4,)), keras.Input((4,))
+    for model in (
+        3,
+        keras.Sequential([keras.layers.Dense(3)]),
+        keras.Model([one, other], keras.layers.Add()([one, other])),
+        keras.Model(one, [one, one]),
+    ):
+        with pytest.raises(ValueError, match=r"`model` must be a Functional model, or a Sequ"):
+            Doubled(model)
+
+
+@pytest.mark.tensorflow
+def test_a_trained_model_exports_a_saved_model_of_the_inner_one(tmp_path):
+    import tensorflow as tf
+
+    model = compiled(Doubled(classifier()))
+    fit(model, epochs=1)
+    model.export(tmp_path / "saved", verbose=False)
+    served = tf.saved_model.load(tmp_path / "saved")
+    np.testing.assert_allclose(
+        served.serve(IMAGES), model.model.predict(IMAGES, verbose=0), rtol=1e-4
+    )
+
+
+def test_a_built_model_prepares_once_a_step(monkeypatch):
+    model = compiled(Doubled(classifier()), run_eagerly=True)
+    model.train_on_batch(IMAGES, LABELS)
+    calls = []
+    prepare = model.prepare
+    monkeypatch.setattr(model, "prepare", lambda *args: calls.append(0) or prepare(*args))
+    model.train_on_batch(IMAGES, LABELS)
+    assert len(calls) == 1

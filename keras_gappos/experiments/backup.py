@@ -1,0 +1,58 @@
+"""Epoch by epoch backups of a training, so that a killed run goes on from its last epoch."""
+
+import re
+import time
+
+import keras
+
+from keras_gappos.experiments.results import replacing
+
+_NAME = re.compile(r"epoch(\d+)_(\d+)s(_stopped)?\.weights\.h5")
+
+
+class EpochBackup(keras.callbacks.Callback):
+    """Saves weights, optimizer and random state after each epoch, in one move of one file.
+
+    `keras.callbacks.BackupAndRestore` keeps the epoch's number in a file of its own and writes
+    both in place: killed at the wrong moment, it trains an epoch twice or cannot start again. Here
+    the file's name says the epoch, so that the two are never apart.
+
+    Args:
+        folder: a `pathlib.Path` for the backup; one training, one folder.
+        model: the compiled model that will be fitted; the backup is loaded into it, if there is
+            one.
+
+    Attributes:
+        epochs: epochs finished, by earlier processes and this one.
+        stopped: whether the training was ended before its last epoch (`model.stop_training`).
+        seconds: wall time spent, earlier processes' finished epochs included.
+    """
+
+    def __init__(self, folder, model):
+        super().__init__()
+        self._folder = folder
+        self._start = time.monotonic()
+        self.epochs, self.stopped = 0, False
+        found = [(m, p) for p in folder.glob("epoch*") if (m := _NAME.fullmatch(p.name))]
+        if found:
+            match, path = max(found, key=lambda pair: int(pair[0][1]))
+            self.epochs, self.stopped = int(match[1]), bool(match[3])
+            self._start -= int(match[2])
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(path)
+
+    @property
+    def seconds(self):
+        """Wall time spent, earlier processes' finished epochs included."""
+        return time.monotonic() - self._start
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Replaces the backup by one of this epoch; after the callbacks that may stop."""
+        self.epochs, self.stopped = epoch + 1, bool(self.model.stop_training)
+        ending = "_stopped" if self.stopped else ""
+        path = self._folder / f"epoch{self.epochs:04d}_{self.seconds:.0f}s{ending}.weights.h5"
+        with replacing(path) as temporary:
+            self.model.save_weights(temporary)
+        for old in self._folder.glob("epoch*"):
+            if old != path:
+                old.unlink()
