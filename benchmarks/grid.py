@@ -10,7 +10,7 @@ Two comparisons at each grid size, each timed alternately within this one run:
 - `GridTask`'s training step on images, against the stock Keras training step of the same network
   on canvases made beforehand. Both go through `train_on_batch`, on tensors that are on the device
   already: neither pays for feeding, where GridTask's small images would have the advantage.
-  The design's bound is 1.03; the clock of a busy machine is no judge, so it is printed, not
+  It should be at most 1.03; the clock of a busy machine is no judge, so it is printed, not
   enforced.
 - `GridPlacement`, compiled (`tf.function`, `jax.jit`) as it is in a training step, against a NumPy
   loop that fills one cell an image, alone and with the way to the device that its canvases would

@@ -180,3 +180,23 @@ def test_an_absent_set_without_network_fails_in_seconds_and_says_how_to_get_it(
     assert f"(2) prepare it where there is one, with `tfds build {name}`" in message
     assert "(3) use 'digits'" in message
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("status", [407, 503])
+def test_a_source_that_answers_with_an_error_is_out_of_reach(tmp_path, monkeypatch, status):
+    import requests
+
+    answer = requests.Response()
+    answer.status_code = status
+    monkeypatch.setattr(requests, "head", lambda *_, **__: answer)
+    with pytest.raises(
+        FileNotFoundError, match=rf"cannot be downloaded \(HTTPError: {status}.*Three"
+    ):
+        load("mnist", "train", tmp_path)
+
+
+@pytest.mark.parametrize("name", [3, ""])
+def test_a_name_that_is_none_is_refused(name):
+    with pytest.raises(ValueError, match=r"`name` must be the name of a data set"):
+        load(name, "train")
