@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from keras_gappos.experiments import location
-from keras_gappos.experiments.location import LocationSettings
+from keras_gappos.experiments.location_settings import LocationSettings
 from keras_gappos.experiments.location_report import make_table
 
 _NAMELESS = tyro.conf.arg(name="")

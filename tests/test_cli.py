@@ -1,7 +1,7 @@
 import pytest
 
 from keras_gappos import cli
-from keras_gappos.experiments.location import LocationSettings
+from keras_gappos.experiments.location_settings import LocationSettings
 
 
 def test_help_names_the_flags_with_units_and_defaults(capsys):

@@ -14,7 +14,6 @@ Source: Islam et al., ICCV 2021, table 1.
 import dataclasses
 import pathlib
 import shutil
-from typing import Literal
 
 import keras
 import numpy as np
@@ -23,95 +22,11 @@ from keras_gappos import data, layers, models, training
 from keras_gappos.experiments.backup import EpochBackup
 from keras_gappos.experiments.display import RunDisplay, ShowProgress
 from keras_gappos.experiments.location_report import make_table, write_report
+from keras_gappos.experiments.location_settings import LocationSettings
 from keras_gappos.experiments.results import ResultFolder, read_results, replacing
 
 _TRAIN_COST = 3  # a training step costs about three test steps
 _EXAMPLES = 4  # canvases with their predicted cells that go into each row, for the figure
-
-
-@dataclasses.dataclass(frozen=True)
-class LocationSettings:
-    """Settings of the location experiment; the defaults are the paper's."""
-
-    dataset: str = "cifar10"
-    """Data set: digits, or an image-classification set of TensorFlow Datasets by name."""
-    data_dir: str | None = None
-    """Folder of prepared TensorFlow Datasets; None is ~/tensorflow_datasets."""
-    output_dir: str = "results/location"
-    """Folder for results.json, table.md, figure.png and the weights; a run that was stopped goes
-    on from what is in it."""
-    grids: tuple[int, ...] = (3, 7)
-    """Grid sizes: cells along each side of the canvas."""
-    tasks: tuple[Literal["location", "class"], ...] = ("location", "class")
-    """What to learn: the cell, the image's class, or both in turn."""
-    networks: tuple[Literal["gapnet", "permutenet"], ...] = ("gapnet", "permutenet")
-    """Networks to train."""
-    depth: Literal[18, 34, 50] = 18
-    """Depth of the ResNet."""
-    width: int = 64
-    """Channels of the ResNet's first stage."""
-    epochs: int = 20
-    """Passes over the training images for each network and task."""
-    location_epochs: int | None = None
-    """Passes for the location task, if not the same as --epochs."""
-    stop_at: float | None = None
-    """End a training early after an epoch with at least this training accuracy, in percent."""
-    train_images: int | None = None
-    """Use the first so many training images; None uses all."""
-    test_images: int | None = None
-    """Score on the first so many test images; None uses all."""
-    test_passes: int | None = None
-    """Passes over the test images, each with fresh random cells; None makes one for each cell of
-    the grid, as the paper does."""
-    batch_size: int = 48
-    """Images in one training step."""
-    learning_rate: float = 1e-3
-    """Learning rate of Adam (whose beta_1 is 0.5 here)."""
-    flip: bool = True
-    """Mirror half of the training images left to right."""
-    normalize: bool = True
-    """Shift and scale each colour channel to mean 0, standard deviation 1 over the training images
-    (the canvas around them stays at 0); else pixels are in [0, 1]."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Keras dtype policy."""
-    seed: int = 0
-    """Seed of the weights, the cells and the permutations."""
-    show_images: bool = True
-    """Show the images on the figure's canvases; with --no-show-images a grey square stands for
-    each, for data sets whose images may not be published."""
-
-    def __post_init__(self):
-        at_least_one = ("width", "epochs", "location_epochs", "train_images", "test_images")
-        for name in (*at_least_one, "test_passes", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")
-        for name in ("grids", "tasks", "networks"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(
-                    f"`{name}` must name one or more, each once. Received: {name}={values}"
-                )
-        if min(self.grids) < 1:
-            raise ValueError(f"`grids` must be at least 1. Received: grids={self.grids}")
-        if self.stop_at is not None and not 0 < self.stop_at <= 100:
-            raise ValueError(
-                f"`stop_at` must be in (0, 100] percent. Received: stop_at={self.stop_at}"
-            )
-        if not 0 <= self.seed < 2**32 - 1:
-            raise ValueError(f"`seed` must be in [0, 2**32 - 1). Received: seed={self.seed}")
-        if not self.learning_rate > 0:
-            raise ValueError(
-                f"`learning_rate` must be above 0. Received: learning_rate={self.learning_rate}"
-            )
-
-    def epochs_of(self, task):
-        """Epochs of a task."""
-        return (self.location_epochs or self.epochs) if task == "location" else self.epochs
-
-    def passes_of(self, grid_size):
-        """Test passes at a grid size."""
-        return self.test_passes or grid_size**2
 
 
 @dataclasses.dataclass(frozen=True)
