@@ -9,8 +9,8 @@ import tyro
 from rich.console import Console
 
 from keras_gappos.experiments import location
-from keras_gappos.experiments.location_settings import LocationSettings
 from keras_gappos.experiments.location_report import make_table
+from keras_gappos.experiments.location_settings import LocationSettings
 
 _NAMELESS = tyro.conf.arg(name="")
 
@@ -40,11 +40,11 @@ def demo(settings: Annotated[DemoSettings, _NAMELESS]) -> None:
             grids=(3, 5, 7),
             tasks=("location",),
             width=8,
-            epochs=6,
+            epochs=4,
             stop_at=99.9,
             batch_size=32,
             flip=False,
-            test_passes=3,
+            test_passes=2,
             seed=settings.seed,
         ),
         console,

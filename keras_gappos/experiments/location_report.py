@@ -27,11 +27,11 @@ _COLOURS = {"gapnet": "tab:blue", "permutenet": "tab:orange"}
 
 def make_table(rows, style=box.SIMPLE):
     """The rows as a `rich.table.Table`: our figures, the paper's and chance beside each other."""
-    table = Table(box=style)
-    table.add_column("network")
-    table.add_column("task")
-    for column in ("grid", "accuracy, %", "paper, %", "chance, %", "epochs", "seconds"):
-        table.add_column(column, justify="right")
+    table = Table(box=style, collapse_padding=True, pad_edge=False)
+    table.add_column("network", no_wrap=True)
+    table.add_column("task", no_wrap=True)
+    for column in ("grid", "accuracy %", "paper %", "chance %", "epochs", "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         paper = PAPER.get((row["network"], row["task"], row["grid_size"]))
         table.add_row(

@@ -1,7 +1,10 @@
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console
 
-from keras_gappos.experiments.location_report import PAPER, write_report
+from keras_gappos.experiments.location_report import PAPER, make_table, write_report
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 8, 8, 1))
 
@@ -39,11 +42,19 @@ def test_the_table_has_the_papers_figures_and_chance_beside_ours(tmp_path):
         [c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line
     ]
     assert cells[0] == (
-        ["network", "task", "grid", "accuracy, %", "paper, %", "chance, %", "epochs", "seconds"]
+        ["network", "task", "grid", "accuracy %", "paper %", "chance %", "epochs", "seconds"]
     )
     assert cells[2] == ["GAPNet", "location", "3x3", "100.0", "100.0", "11.1", "5", "12"]
     assert cells[3] == ["PermuteNet", "class", "5x5", "33.3", "", "4.0", "5", "12"]
     assert "`keras-gappos run location --width 16`" in text
+
+
+def test_the_table_fits_a_terminal_of_80_columns():
+    text = io.StringIO()
+    rows = [row("permutenet", "location", 3, 100.0)]
+    Console(file=text, width=80).print(make_table(rows))
+    assert "…" not in text.getvalue()
+    assert "PermuteNet" in text.getvalue()
 
 
 def test_the_papers_table_is_whole():
