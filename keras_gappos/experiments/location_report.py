@@ -88,10 +88,11 @@ def _draw(content, test_images, show_images):
     rows = [row for row in content["rows"] if row["task"] == "location"]
     shown = min(row["grid_size"] for row in rows)
     galleries = [row for row in rows if row["grid_size"] == shown]
-    figure = Figure(figsize=(11, 1.2 + 2.3 * max(2, len(galleries))), layout="constrained")
+    figure = Figure(figsize=(11, 1.0 + 1.9 * max(2, len(galleries))), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.35))
     _draw_curves(left.subplots(), rows, content["settings"]["dataset"])
-    right.suptitle("Where is the image? True cell: green frame. Named cell: cross.", fontsize=11)
+    image = "the image" if show_images else "the image (here a grey square)"
+    right.suptitle(f"Where is {image}? Green frame: true cell. Cross: named cell.", fontsize=11)
     all_axes = right.subplots(len(galleries), len(galleries[0]["examples"]), squeeze=False)
     for row, axes in zip(galleries, all_axes):
         for example, ax in zip(row["examples"], axes):
