@@ -2,8 +2,8 @@
 
     python benchmarks/train.py
 
-About 45 seconds on 2 cores. Expect about 45 images/s there with TensorFlow; `--output figures.json`
-writes every round's figures.
+About 90 seconds on 2 cores, where 19 images/s were measured with TensorFlow;
+`--output figures.json` writes every round's figures.
 
 The step is `train_on_batch` of stock Keras (forward, backward, Adam, accuracy), float32, on random
 images that are on the device already: the network alone, no data feeding. One line a round, then
