@@ -23,7 +23,7 @@ from keras_gappos.experiments.backup import EpochBackup
 from keras_gappos.experiments.display import RunDisplay, ShowProgress
 from keras_gappos.experiments.location_report import make_table, write_report
 from keras_gappos.experiments.location_settings import LocationSettings
-from keras_gappos.experiments.results import ResultFolder, read_results, replacing
+from keras_gappos.experiments.results import ResultFolder, find_row, read_results, replacing
 
 _TRAIN_COST = 3  # a training step costs about three test steps
 _EXAMPLES = 4  # canvases with their predicted cells that go into each row, for the figure
@@ -126,7 +126,7 @@ def load_network(output_dir, network, task, grid_size):
     output_dir = pathlib.Path(output_dir).expanduser()
     content = read_results(output_dir / "results.json")
     key = {"network": network, "task": task, "grid_size": grid_size}
-    row = next((row for row in content["rows"] if key.items() <= row.items()), None)
+    row = find_row(content["rows"], key)
     if row is None:
         raise ValueError(f"{output_dir} has no finished row of {key}")
     settings = LocationSettings(

@@ -78,12 +78,12 @@ class ResultFolder:
 
     def find(self, **key):
         """The finished row with these entries, or `None`."""
-        return next((row for row in self.rows if key.items() <= row.items()), None)
+        return find_row(self.rows, key)
 
     def add(self, row):
         """Adds a row, with the backend and device it was made on, and writes `results.json`."""
-        made_on = {key: environment()[key] for key in ("backend", "device")}
-        self.rows.append({**row, **made_on})
+        here = environment()  # not that of the process that began the file
+        self.rows.append({**row, "backend": here["backend"], "device": here["device"]})
         with replacing(self._file) as temporary:
             temporary.write_text(json.dumps(self.content, indent=1) + "\n")
 
@@ -96,6 +96,11 @@ class ResultFolder:
                     f"{_difference(theirs, ours)}. Choose another folder, or the same settings."
                 )
         self.content = content
+
+
+def find_row(rows, key):
+    """The first of `rows` with the entries of the dictionary `key`, or `None`."""
+    return next((row for row in rows if key.items() <= row.items()), None)
 
 
 def read_results(path):
