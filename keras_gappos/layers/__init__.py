@@ -1,6 +1,17 @@
 """Tensors in, tensors out: one Keras layer a file."""
 
+from keras_gappos.layers.adaptive_polyphase_pool import AdaptivePolyphasePool2D
+from keras_gappos.layers.blur_pool import BlurPool2D
 from keras_gappos.layers.channel_permutation import ChannelPermutation
 from keras_gappos.layers.grid_placement import GridPlacement, place_on_grid
+from keras_gappos.layers.random_shift import RandomShift, shift_images
 
-__all__ = ["ChannelPermutation", "GridPlacement", "place_on_grid"]
+__all__ = [
+    "AdaptivePolyphasePool2D",
+    "BlurPool2D",
+    "ChannelPermutation",
+    "GridPlacement",
+    "RandomShift",
+    "place_on_grid",
+    "shift_images",
+]

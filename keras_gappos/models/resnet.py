@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from keras_gappos.arguments import integer, one_of
+from keras_gappos.layers import AdaptivePolyphasePool2D, BlurPool2D
 
 # depth -> (blocks in each stage, kind of block)
 DEPTHS = {
@@ -12,6 +13,7 @@ DEPTHS = {
     50: ((3, 4, 6, 3), "bottleneck"),
 }
 STEMS = {"cifar": (3, 1, False), "canvas": (7, 2, False), "imagenet": (7, 2, True)}
+DOWNSAMPLINGS = ("stride", "blur", "polyphase")
 PLACES = ("stem", "stage1", "stage2", "stage3", "stage4", "pool")
 
 
@@ -25,24 +27,31 @@ def resnet(depth, input_shape, num_classes, width=64, stem="cifar", downsampling
         width: channels of the first stage, at least 1; 64 is the standard network.
         stem: `"cifar"`: 3x3 convolution, stride 1; `"canvas"`: 7x7, stride 2 (the paper's);
             `"imagenet"`: 7x7, stride 2, then a 3x3 max pool of stride 2.
-        downsampling: how the stages halve the feature map; `"stride"`. `"blur"` and
-            `"polyphase"` are reserved names that this version does not offer.
+        downsampling: how the max pool and the stages halve the feature map; `"stride"`: by
+            strides; `"blur"`: by a `BlurPool2D` after a 2x2 max pool or a convolution of stride 1;
+            `"polyphase"`: by an `AdaptivePolyphasePool2D` there, the shortcut on the grid that the
+            main path chose. A stem's convolution keeps its stride. All three have the same
+            weights by order, name and shape.
 
     Returns:
         A Functional `keras.Model` from images `(batch, height, width, channels)` to logits
         `(batch, num_classes)`. The globally pooled vector is its layer `"latent"`.
 
     Raises:
-        ValueError: for an argument that is none of the above.
+        ValueError: for an argument that is none of the above; with "blur", for images so small
+            that a map to be halved is below 3x3.
 
     Padding is symmetric, as in PyTorch: a 3x3 convolution pads 1 before and 1 after, a 7x7 one 3.
+    It is with zeros, so that "polyphase" is invariant to circular shifts but for what its
+    convolutions see of the border.
 
     Example:
         >>> model = keras_gappos.models.resnet(18, (32, 32, 3), num_classes=10, width=16)
         >>> model.output_shape
         (None, 10)
 
-    Source: He et al., arXiv 1512.03385.
+    Source: He et al., arXiv 1512.03385; "blur": Zhang, arXiv 1904.11486; "polyphase": Chaman and
+    Dokmanic, arXiv 2011.14214.
     """
     num_classes = integer("num_classes", num_classes, 1)
     inputs, features = backbone(depth, input_shape, width, stem, downsampling)
@@ -69,61 +78,86 @@ def backbone(depth, input_shape, width, stem, downsampling="stride", inserts=Non
     block = {"basic": _basic_block, "bottleneck": _bottleneck_block}[kind]
 
     inputs = keras.Input(input_shape, name="images")
-    x = _apply(inserts.get("stem"), _stem(inputs, width, stem))
+    x = _apply(inserts.get("stem"), _stem(inputs, width, stem, downsampling))
     for stage, count in enumerate(blocks, start=1):
         for index in range(1, count + 1):
-            strides = 2 if stage > 1 and index == 1 else 1
-            x = block(x, width * 2 ** (stage - 1), strides, f"stage{stage}_block{index}_")
+            halve = downsampling if stage > 1 and index == 1 else None
+            x = block(x, width * 2 ** (stage - 1), halve, f"stage{stage}_block{index}_")
         x = _apply(inserts.get(f"stage{stage}"), x)
     return inputs, x
 
 
-def _stem(x, width, stem):
+def _stem(x, width, stem, downsampling):
     kernel_size, strides, max_pool = STEMS[stem]
     x = _conv(x, width, kernel_size, strides, "stem_conv")
     x = _batch_norm(x, "stem_bn")
     x = layers.ReLU(name="stem_relu")(x)
-    if max_pool:
+    return _max_pool(x, downsampling) if max_pool else x
+
+
+def _max_pool(x, downsampling):
+    if downsampling == "stride":
         # Zeros never win: the ReLU before them leaves nothing negative.
         x = layers.ZeroPadding2D(1, data_format="channels_last", name="stem_pool_pad")(x)
-        x = layers.MaxPooling2D(3, 2, data_format="channels_last", name="stem_pool")(x)
-    return x
+        return layers.MaxPooling2D(3, 2, data_format="channels_last", name="stem_pool")(x)
+    # As the authors have it: Zhang's max pool is not padded, and so loses a row and a column before
+    # the blur; Chaman and Dokmanic's keeps the size, without which no shift is circular.
+    padding = "valid" if downsampling == "blur" else "same"
+    x = layers.MaxPooling2D(2, 1, padding, data_format="channels_last", name="stem_pool")(x)
+    return _pool(x, x, downsampling, "stem_")
 
 
-def _basic_block(x, channels, strides, name):
-    y = _conv(x, channels, 3, strides, f"{name}conv1")
+def _basic_block(x, channels, halve, name):
+    y = _conv(x, channels, 3, _strides(halve), f"{name}conv1")
     y = _batch_norm(y, f"{name}bn1")
-    y = layers.ReLU(name=f"{name}relu1")(y)
+    y = grid = layers.ReLU(name=f"{name}relu1")(y)
+    y = _pool(y, grid, halve, name)
     y = _conv(y, channels, 3, 1, f"{name}conv2")
     y = _batch_norm(y, f"{name}bn2")
-    y = layers.Add(name=f"{name}add")([y, _shortcut(x, channels, strides, name)])
+    y = layers.Add(name=f"{name}add")([y, _shortcut(x, channels, halve, grid, name)])
     return layers.ReLU(name=f"{name}relu2")(y)
 
 
-def _bottleneck_block(x, channels, strides, name):
+def _bottleneck_block(x, channels, halve, name):
     y = _conv(x, channels, 1, 1, f"{name}conv1")
     y = _batch_norm(y, f"{name}bn1")
     y = layers.ReLU(name=f"{name}relu1")(y)
-    y = _conv(y, channels, 3, strides, f"{name}conv2")
+    y = _conv(y, channels, 3, _strides(halve), f"{name}conv2")
     y = _batch_norm(y, f"{name}bn2")
-    y = layers.ReLU(name=f"{name}relu2")(y)
+    y = grid = layers.ReLU(name=f"{name}relu2")(y)
+    y = _pool(y, grid, halve, name)
     y = _conv(y, 4 * channels, 1, 1, f"{name}conv3")
     y = _batch_norm(y, f"{name}bn3")
-    y = layers.Add(name=f"{name}add")([y, _shortcut(x, 4 * channels, strides, name)])
+    y = layers.Add(name=f"{name}add")([y, _shortcut(x, 4 * channels, halve, grid, name)])
     return layers.ReLU(name=f"{name}relu3")(y)
 
 
-def _shortcut(x, channels, strides, name):
-    if strides == 1 and x.shape[-1] == channels:
+def _shortcut(x, channels, halve, grid, name):
+    if not halve and x.shape[-1] == channels:
         return x
-    if strides > 1:
+    if halve == "stride":
         # Picking every second pixel and then convolving equals a 1x1 convolution of stride 2, whose
         # gradient corrupts the heap on TensorFlow 2.21's CPU (oneDNN) for some batch sizes.
-        x = layers.AveragePooling2D(
-            1, strides, data_format="channels_last", name=f"{name}shortcut_pick"
-        )(x)
+        pick = layers.AveragePooling2D(
+            1, 2, data_format="channels_last", name=f"{name}shortcut_pick"
+        )
+        x = pick(x)
+    x = _pool(x, grid, halve, f"{name}shortcut_")
     x = _conv(x, channels, 1, 1, f"{name}shortcut_conv")
     return _batch_norm(x, f"{name}shortcut_bn")
+
+
+def _strides(halve):
+    return 2 if halve == "stride" else 1
+
+
+def _pool(x, grid, halve, name):
+    """Halves `x`, unless a stride does; "polyphase" on the grid where `grid` is largest."""
+    if halve == "blur":
+        return BlurPool2D(name=f"{name}blur")(x)
+    if halve == "polyphase":
+        return AdaptivePolyphasePool2D(name=f"{name}polyphase")(x, reference=grid)
+    return x
 
 
 def _conv(x, channels, kernel_size, strides, name):
@@ -162,9 +196,4 @@ def _check(depth, input_shape, stem, downsampling):
             f"Received: input_shape={input_shape!r}"
         )
     one_of("stem", stem, STEMS)
-    if downsampling in ("blur", "polyphase"):
-        raise ValueError(
-            f"`downsampling={downsampling!r}` is reserved for a later version; "
-            "this one offers 'stride'."
-        )
-    one_of("downsampling", downsampling, ("stride",))
+    one_of("downsampling", downsampling, DOWNSAMPLINGS)

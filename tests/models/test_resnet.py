@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -5,6 +7,11 @@ from keras import layers, ops
 from scipy.signal import correlate2d
 
 from keras_gappos.models import gapnet, permutenet, resnet
+from tests.layers.test_adaptive_polyphase_pool import polyphase_pool
+from tests.layers.test_blur_pool import blur_pool
+
+# How "blur" and "polyphase" halve a map, the second by its norms on a grid.
+POOLS = {"blur": lambda x, grid: blur_pool(x), "polyphase": polyphase_pool}
 
 
 def randomized(model, seed=0):
@@ -27,10 +34,15 @@ def outputs_of(model, names, inputs):
 
 
 class PyTorchResNet:
-    """What PyTorch computes, in NumPy and SciPy, from the weights of a model of ours."""
+    """What PyTorch computes, in NumPy and SciPy, from the weights of a model of ours.
 
-    def __init__(self, model):
+    Where there is a `downsampling` other than "stride": what its authors put in PyTorch.
+    """
+
+    def __init__(self, model, downsampling="stride"):
         self.model = model
+        self.downsampling = downsampling
+        self.pool = POOLS.get(downsampling)
 
     def conv(self, x, name, stride=1, padding=0):
         (kernel,) = self.model.get_layer(name).get_weights()
@@ -58,11 +70,17 @@ class PyTorchResNet:
         stride, padding = (1, 1) if stem == "cifar" else (2, 3)
         x = self.conv(x, "stem_conv", stride, padding)
         x = np.maximum(self.batch_norm(x, "stem_bn"), 0)
-        if stem == "imagenet":  # max pool 3x3, stride 2, padding 1
-            x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
-            windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))
-            x = windows[:, ::2, ::2].max((-2, -1))
-        return x
+        return self.max_pool(x) if stem == "imagenet" else x
+
+    def max_pool(self, x):
+        # Size, stride and padding before and after: 3, 2, (1, 1) or with a pool behind 2, 1 and
+        # Zhang's none or as many as keep the size.
+        sides = {"stride": (1, 1), "blur": (0, 0), "polyphase": (0, 1)}[self.downsampling]
+        size, stride = (2, 1) if self.pool else (3, 2)
+        x = np.pad(x, ((0, 0), sides, sides, (0, 0)), constant_values=-np.inf)
+        windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
+        x = windows[:, ::stride, ::stride].max((-2, -1))
+        return self.pool(x, x) if self.pool else x
 
     def block(self, x, name, stride, kernels):
         """A residual block; `kernels` are the sizes of its convolutions."""
@@ -70,9 +88,12 @@ class PyTorchResNet:
         for i, size in enumerate(kernels, start=1):
             # Where there are bottlenecks the 3x3 convolution has the stride, otherwise the first.
             here = stride if size == 3 and i == kernels.index(3) + 1 else 1
-            y = self.batch_norm(self.conv(y, f"{name}_conv{i}", here, size // 2), f"{name}_bn{i}")
+            step = 1 if self.pool else here
+            y = self.batch_norm(self.conv(y, f"{name}_conv{i}", step, size // 2), f"{name}_bn{i}")
             if i < len(kernels):
                 y = np.maximum(y, 0)
+            if self.pool and here == 2:
+                x, y, stride = self.pool(x, y), self.pool(y, y), 1
         if y.shape != x.shape:
             x = self.conv(x, f"{name}_shortcut_conv", stride)
             x = self.batch_norm(x, f"{name}_shortcut_bn")
@@ -128,6 +149,60 @@ def test_whole_network_equals_that_of_pytorch(depth, blocks, kernels, stem):
     x = images(1, 19, 24, 3)
     expected = PyTorchResNet(model).logits(x, stem, blocks, kernels)
     assert_close(ops.convert_to_numpy(model(x)), expected)
+
+
+@pytest.mark.parametrize("downsampling", ["blur", "polyphase"])
+def test_pools_halve_a_bottleneck_where_their_authors_put_them(downsampling):
+    model = randomized(resnet(50, (12, 17, 3), 5, width=2, downsampling=downsampling))
+    names = ["stage1_block3_relu3", "stage2_block1_relu3"]
+    features, block = outputs_of(model, names, images(2, 12, 17, 3))
+    reference = PyTorchResNet(model, downsampling)
+    assert_close(block, reference.block(features, "stage2_block1", 2, kernels=(1, 3, 1)))
+
+
+@pytest.mark.parametrize("downsampling", ["blur", "polyphase"])
+def test_whole_network_equals_that_of_the_authors(downsampling):
+    model = resnet(18, (38, 45, 3), 5, width=2, stem="imagenet", downsampling=downsampling)
+    x = images(1, 38, 45, 3)
+    reference = PyTorchResNet(randomized(model), downsampling)
+    expected = reference.logits(x, "imagenet", (2, 2, 2, 2), kernels=(3, 3))
+    assert_close(ops.convert_to_numpy(model(x)), expected)
+
+
+@functools.cache
+def narrow(depth, stem, downsampling):
+    return resnet(depth, (224, 160, 3), 5, 2, stem, downsampling)
+
+
+@pytest.mark.parametrize("depth, stem", [(18, "cifar"), (50, "imagenet")])
+def test_all_downsamplings_have_the_same_weights_and_sizes(depth, stem):
+    models = [narrow(depth, stem, how) for how in ("stride", "blur", "polyphase")]
+    ends = ["stage1_block1_add", "stage2_block1_add", "stage3_block1_add", "stage4_block1_add"]
+    stride, blur, polyphase = (
+        (
+            [(w.path, tuple(w.shape), w.dtype) for w in model.weights],
+            [model.get_layer(name).output.shape for name in ends],
+        )
+        for model in models
+    )
+    assert stride == blur == polyphase
+
+
+@pytest.mark.parametrize("downsampling", ["blur", "polyphase"])
+@pytest.mark.parametrize("depth, stem", [(18, "cifar"), (50, "imagenet")])
+def test_pools_are_named_and_no_block_keeps_a_stride(depth, stem, downsampling):
+    model = narrow(depth, stem, downsampling)
+    blocks = [f"stage{stage}_block1_" for stage in (2, 3, 4)]
+    pools = {
+        *(f"{block}{downsampling}" for block in blocks),
+        *(f"{block}shortcut_{downsampling}" for block in blocks),
+    }
+    if stem == "imagenet":
+        pools.add(f"stem_{downsampling}")
+    assert {layer.name for layer in model.layers if downsampling in layer.name} == pools
+    strides = {layer.name: getattr(layer, "strides", 1) for layer in model.layers}
+    strided = {name for name, value in strides.items() if value not in (1, (1, 1))}
+    assert strided == (pools if stem == "cifar" else {*pools, "stem_conv"})
 
 
 @pytest.mark.parametrize(
@@ -199,8 +274,9 @@ def test_logits_are_float32_under_mixed_precision():
     assert logits.min() < 0  # no softmax
 
 
-def test_a_reloaded_model_has_equal_weights_and_outputs(tmp_path):
-    model = randomized(resnet(18, (16, 16, 3), 10, width=4, stem="imagenet"))
+@pytest.mark.parametrize("downsampling", ["stride", "polyphase"])
+def test_a_reloaded_model_has_equal_weights_and_outputs(downsampling, tmp_path):
+    model = randomized(resnet(18, (16, 16, 3), 10, 4, "imagenet", downsampling))
     model.save(tmp_path / "model.keras")
     reloaded = keras.saving.load_model(tmp_path / "model.keras")
     for one, other in zip(model.get_weights(), reloaded.get_weights(), strict=True):
@@ -228,14 +304,19 @@ def test_a_model_of_unknown_size_equals_one_of_known_size():
         ({"width": 0}, "`width` must be an integer of at least 1. Received: width=0"),
         ({"width": 4.5}, "`width` must be an integer of at least 1. Received: width=4.5"),
         ({"stem": "7x7"}, r"`stem` must be one of \('cifar', 'canvas', 'imagenet'\).*'7x7'"),
-        ({"downsampling": "blur"}, "`downsampling='blur'` is reserved for a later version"),
-        ({"downsampling": "polyphase"}, "`downsampling='polyphase'` is reserved for a later"),
-        ({"downsampling": "pool"}, r"`downsampling` must be one of \('stride',\).*'pool'"),
+        (
+            {"downsampling": "pool"},
+            r"`downsampling` must be one of \('stride', 'blur', 'polyphase'\).*'pool'",
+        ),
+        (
+            {"downsampling": "blur", "input_shape": (40, 8, 3)},
+            r"'stage4_block1_blur' reflects .* at least 3x3 .* Received: 10x2. Give .* larger",
+        ),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
     good = {"depth": 18, "input_shape": (32, 32, 3), "num_classes": 10, "width": 4}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
         resnet(**{**good, **arguments})
 
 
