@@ -8,7 +8,15 @@ as `keras_gappos` is imported.
 """
 
 from keras_gappos import data, layers, models, training
-from keras_gappos.training import GridTask
+from keras_gappos.training import AugShift, GridTask
 from keras_gappos.version import __version__
 
-__all__ = ["GridTask", "__version__", "data", "layers", "models", "training"]
+__all__ = [
+    "AugShift",
+    "GridTask",
+    "__version__",
+    "data",
+    "layers",
+    "models",
+    "training",
+]

@@ -1,11 +1,11 @@
 """Train for the place, or the class, of images on a grid."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_gappos.arguments import integer, one_of
 from keras_gappos.layers import place_on_grid
+from keras_gappos.training.array_checks import check_class_labels, check_images, visible_array
 from keras_gappos.training.prepared_model import PreparedModel
 
 TASKS = ("location", "class")
@@ -98,32 +98,14 @@ class GridTask(PreparedModel):
             )
 
     def _check_arrays(self, images, labels):
-        """Looks at what can be seen before training: arrays and tensors, not streams."""
-        images, labels = _as_array(images), _as_array(labels)
+        images, labels = visible_array(images), visible_array(labels)
         if images is None:
             return
-        if not len(images):
-            raise ValueError(f"There are no images. Received: x of shape {images.shape}")
+        check_images(images)
         self._check_image_shape(images.shape)
-        if not np.isfinite([images.min(), images.max()]).all():
-            raise ValueError("Images must be finite. Received: x with NaN or infinite values")
         if self.task == "class" and labels is not None:
-            self._check_labels(labels, len(images))
-
-    def _check_labels(self, labels, count):
-        if len(labels) != count:
-            raise ValueError(
-                f"There must be a label for each image. Received: {len(labels)} labels for "
-                f"{count} images"
-            )
-        if labels.ndim > 1 and labels.shape[1:] != (1,):  # one-hot, or soft
-            return
-        classes = max(2, self.model.output_shape[-1])  # one output: a binary decision
-        if not np.isin(labels, np.arange(classes)).all():
-            raise ValueError(
-                f"Labels must be integers in [0, {classes}), the model's classes. "
-                f"Received: labels from {labels.min()} to {labels.max()}, dtype={labels.dtype}"
-            )
+            classes = max(2, self.model.output_shape[-1])  # one output: a binary decision
+            check_class_labels(labels, len(images), classes)
 
     def call(self, inputs, training=None):
         """The inner model's outputs for whole canvases."""
@@ -145,10 +127,3 @@ class GridTask(PreparedModel):
             "task": self.task,
             "flip": self.flip,
         }
-
-
-def _as_array(values):
-    """Arrays and tensors as NumPy arrays; `None` for what cannot be seen, such as a stream."""
-    if ops.is_tensor(values):
-        return ops.convert_to_numpy(values)
-    return values if isinstance(values, np.ndarray) else None

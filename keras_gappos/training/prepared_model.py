@@ -25,7 +25,8 @@ class PreparedModel(keras.Model):
     """
 
     def __init__(self, model, seed=None, **kwargs):
-        super().__init__(**kwargs)
+        # With the classifier's own dtype policy, which decides on loss scaling and on input casts.
+        super().__init__(**{"dtype": getattr(model, "dtype_policy", None), **kwargs})
         if not _is_graph_of_one_input_and_output(model):
             raise ValueError(
                 "`model` must be a Functional model, or a Sequential one with an Input, of one "
