@@ -7,7 +7,7 @@ Every layer and model class is imported here, so that `keras.saving.load_model` 
 as `keras_gappos` is imported.
 """
 
-from keras_gappos import data, layers, models, training
+from keras_gappos import analysis, data, layers, models, training
 from keras_gappos.training import AugShift, GridTask
 from keras_gappos.version import __version__
 
@@ -15,6 +15,7 @@ __all__ = [
     "AugShift",
     "GridTask",
     "__version__",
+    "analysis",
     "data",
     "layers",
     "models",

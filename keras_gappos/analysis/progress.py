@@ -1,0 +1,55 @@
+"""A progress bar for what turns out to take long."""
+
+import time
+
+DELAY = 3.0  # seconds before a bar is worth looking at
+
+
+class ProgressBar:
+    """Shows a bar with the time left, once some seconds have passed, and only on a terminal.
+
+    Args:
+        description: what is being done.
+        total: number of steps, or `None` if nobody knows.
+        enabled: `False` never shows anything.
+        console: a `rich.console.Console`, or `None` for standard output.
+
+    Example:
+        >>> with ProgressBar("shift consistency", total=3) as bar:
+        ...     squares = [bar.advance(number**2) for number in range(3)]
+    """
+
+    def __init__(self, description, total=None, enabled=True, console=None):
+        self._total = total
+        self._description, self._enabled, self._console = description, enabled, console
+        self._done = 0
+        self._bar = self._task = None
+
+    def __enter__(self):
+        self._start = time.monotonic()
+        return self
+
+    def __exit__(self, *_):
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, result=None):
+        """Counts one step as done, and hands its result through."""
+        self._done += 1
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done)
+        elif self._enabled and time.monotonic() - self._start > DELAY:
+            self._show()
+        return result
+
+    def _show(self):
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = self._console or Console()
+        if not (console.is_terminal or console.is_jupyter):
+            self._enabled = False
+            return
+        self._bar = Progress(console=console, transient=True)
+        self._task = self._bar.add_task(self._description, total=self._total, completed=self._done)
+        self._bar.start()

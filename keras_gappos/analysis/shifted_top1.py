@@ -1,0 +1,171 @@
+"""A classifier's decisions on shifted or cropped images, as one compiled function."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_gappos.classifier import decision_threshold, top1
+from keras_gappos.layers import shift_images
+
+
+class ShiftedTop1(keras.Model):
+    """Shifts images, classifies them, and gives the classes: int32 `(batch,)`.
+
+    A class of -1 says that the classifier gave NaN. The classifier's weights and name stay as they
+    are; it is called with `training=False`.
+
+    Args:
+        model: a classifier that `check_classifier` has accepted.
+        threshold: as in `keras_gappos.classifier.top1`.
+        fill_mode, fill_value: as in `keras_gappos.layers.shift_images`.
+        crop_size: `(height, width)` to cut out, its upper left corner at the offsets; `None` moves
+            the content by the offsets instead.
+    """
+
+    def __init__(self, model, threshold, fill_mode, fill_value, crop_size=None):
+        super().__init__(autocast=False)
+        self.model = model
+        self._threshold = threshold
+        self._fill = fill_mode, fill_value
+        self._crop_size = crop_size
+        # As the user asked for his own model; by default XLA where Keras itself would use it.
+        settings = {"jit_compile": "auto"}
+        if model.compiled:
+            settings = {"jit_compile": model.jit_compile, "run_eagerly": model.run_eagerly}
+        self.compile(**settings)
+        self.build(None)
+
+    def build(self, input_shape):
+        """Nothing to make: the classifier has its weights."""
+        self.built = True
+
+    def check_fill(self, image_shape, dtype):
+        """Raises a `ValueError` if images of this dtype cannot hold the fill value."""
+        if self._crop_size is None:
+            images = keras.KerasTensor((None, *image_shape), dtype=np.dtype(dtype).name)
+            shift_images(images, keras.KerasTensor((None, 2), dtype="int32"), *self._fill)
+
+    def call(self, inputs):
+        """The classes for `(images, offsets)`, offsets int32 `(batch, 2)`."""
+        images, offsets = inputs
+        if self._crop_size is None:
+            images = shift_images(images, offsets, *self._fill)
+        else:
+            height, width = self._crop_size
+            images = shift_images(images, -offsets, "nearest")[:, :height, :width]
+        outputs = self.model(images)
+        classes = top1(outputs, self._threshold)
+        return ops.where(ops.any(ops.isnan(outputs), axis=-1), -1, classes)
+
+    def decide(self, images, views):
+        """The classes of a batch under each of several offsets.
+
+        Args:
+            images: array `(batch, height, width, channels)`.
+            views: int32 array `(views, batch, 2)` of (down, right), in pixels.
+
+        Yields:
+            int array `(batch,)` for each view.
+
+        Raises:
+            ValueError: if the classifier gives NaN.
+        """
+        count = len(images)
+        missing = 0
+        if self.jit_compile:  # XLA would compile anew for a smaller batch: fill it up
+            self._full = max(count, getattr(self, "_full", 0))
+            missing = self._full - count
+        images = ops.convert_to_tensor(_pad(images, missing))  # to the device, once for all views
+        for offsets in views:
+            classes = self.predict_on_batch((images, _pad(offsets, missing)))[:count]
+            if classes.min() < 0:
+                raise ValueError("`model` must give numbers. Received: a model that gives NaN")
+            yield classes
+
+
+def check_classifier(model, image_shape, dtype, threshold=None):
+    """Looks whether a model is a classifier of such images.
+
+    Args:
+        model: any `keras.Model`; it is built if it was not.
+        image_shape: `(height, width, channels)`.
+        dtype: of the images.
+        threshold: for a model of one output, the value above which the class is 1.
+
+    Returns:
+        `(classes, threshold)`: how many classes there are, and the threshold to use.
+
+    Raises:
+        ValueError: for a model of several inputs or outputs, an output that is not
+            `(batch, classes)`, images of another size than the model's, one output without a
+            sigmoid where `threshold` is `None`, a `threshold` for several outputs.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a keras.Model. Received: {type(model).__name__}")
+    _check_input(model, image_shape)
+    images = keras.KerasTensor((None, *image_shape), dtype=np.dtype(dtype).name)
+    try:
+        outputs = keras.tree.flatten(model(images, training=False))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"`model` must take `images`. Received: images of shape {tuple(image_shape)}, dtype "
+            f"{images.dtype}, for which the model raises: {error}"
+        ) from error
+    shapes = [tuple(output.shape) for output in outputs]
+    if len(shapes) != 1 or len(shapes[0]) != 2:
+        raise ValueError(
+            "`model` must give one output (batch, classes); make a keras.Model of the output "
+            f"that you mean. Received: a model with outputs of shape {shapes}"
+        )
+    width = shapes[0][1]
+    if width == 1:
+        return 2, _binary_threshold(model) if threshold is None else float(threshold)
+    if threshold is not None:
+        raise ValueError(
+            "`threshold` is for models of one output; leave it out. "
+            f"Received: threshold={threshold} for a model of {width} outputs"
+        )
+    return width, None
+
+
+def _check_input(model, image_shape):
+    inputs = getattr(model, "inputs", None) or []  # a subclassed model has none
+    if len(inputs) > 1:
+        raise ValueError(
+            "`model` must take images alone. "
+            f"Received: a model with inputs {[tensor.name for tensor in inputs]}"
+        )
+    for tensor in inputs:
+        expected = tuple(tensor.shape)[1:]
+        if len(expected) != len(image_shape) or any(
+            want not in (None, have) for want, have in zip(expected, image_shape)
+        ):
+            raise ValueError(
+                f"`images` must be of the shape that `model` takes, {expected}. "
+                f"Received: images of shape {tuple(image_shape)}"
+            )
+
+
+def _graph(model):
+    """The Functional or Sequential model in `model`, which may wrap one as `.model`, or `None`."""
+    for graph in (model, getattr(model, "model", None)):
+        if isinstance(graph, keras.Model) and getattr(graph, "inputs", None):
+            return graph
+    return None
+
+
+def _binary_threshold(model):
+    graph = _graph(model)
+    threshold = 0.0 if graph is None else decision_threshold(graph)
+    if threshold != 0.5:
+        raise ValueError(
+            "`model` has one output and no sigmoid at its end: it looks like a regression model. "
+            "For a binary classifier that gives logits, give threshold=0.0 (for one that gives "
+            f"probabilities, threshold=0.5). Received: model={model.name!r}, threshold=None"
+        )
+    return threshold
+
+
+def _pad(array, count):
+    """The array with its last row repeated `count` times more."""
+    return np.concatenate([array, np.repeat(array[-1:], count, axis=0)]) if count else array
