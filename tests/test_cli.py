@@ -1,12 +1,14 @@
 import pytest
 
 from keras_gappos import cli
+from keras_gappos.experiments.invariance_settings import InvarianceSettings
 from keras_gappos.experiments.location_settings import LocationSettings
 
 
-def test_help_names_the_flags_with_units_and_defaults(capsys):
+@pytest.mark.parametrize("experiment", ["location", "invariance"])
+def test_help_names_the_flags_with_units_and_defaults(experiment, capsys):
     with pytest.raises(SystemExit) as end:
-        cli.main(["run", "location", "--help"])
+        cli.main(["run", experiment, "--help"])
     text = capsys.readouterr().out
     assert end.value.code == 0
     for flag in ("--dataset", "--data-dir", "--output-dir", "--epochs", "--width", "--seed"):
@@ -30,6 +32,24 @@ def test_every_setting_is_a_flag(monkeypatch):
     unchanged = [name for name in vars(settings) if vars(settings)[name] == vars(defaults)[name]]
     assert unchanged == []
     assert settings.grids == (2, 4)
+
+
+def test_every_setting_of_invariance_is_a_flag(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        cli.invariance, "run", lambda settings, console: seen.append(settings) or []
+    )
+    flags = "--dataset mnist --data-dir d --output-dir o --methods augshift shift --depth 34"
+    flags += " --width 8 --stem imagenet --epochs 3 --batch-size 7 --learning-rate 0.2 --warmup 0.1"
+    flags += " --weight-decay 0 --no-flip --max-shift 2 --consistency-weights 3 5 --weight-epochs 2"
+    flags += " --weight-images 90 --validation-images 9 --weight-tolerance 0.5 --train-images 99"
+    flags += " --test-images 8 --consistency-images 6 --trials 2 --no-normalize"
+    flags += " --precision mixed_float16 --seed 5"
+    assert cli.main(["run", "invariance", *flags.split()]) == 0
+    (settings,) = seen
+    defaults = InvarianceSettings()
+    assert [k for k in vars(settings) if vars(settings)[k] == vars(defaults)[k]] == []
+    assert (settings.methods, settings.consistency_weights) == (("augshift", "shift"), (3.0, 5.0))
 
 
 def test_the_demo_ends_with_one_sentence_and_the_figure(monkeypatch, capsys, tmp_path):

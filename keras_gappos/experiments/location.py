@@ -11,34 +11,23 @@ location and 74 % and 70 % class at 3x3 and 7x7.
 Source: Islam et al., ICCV 2021, table 1.
 """
 
-import dataclasses
 import pathlib
 import shutil
 
 import keras
 import numpy as np
 
-from keras_gappos import data, layers, models, training
-from keras_gappos.experiments.backup import EpochBackup
-from keras_gappos.experiments.display import RunDisplay, ShowProgress
+from keras_gappos import layers, models, training
+from keras_gappos.experiments.display import ShowProgress
+from keras_gappos.experiments.image_data import load_images
 from keras_gappos.experiments.location_report import make_table, write_report
 from keras_gappos.experiments.location_settings import LocationSettings
-from keras_gappos.experiments.results import ResultFolder, find_row, read_results, replacing
+from keras_gappos.experiments.precision import dtype_policy
+from keras_gappos.experiments.results import ResultFolder, find_row, read_results
+from keras_gappos.experiments.runner import Job, fit_with_backup, run_jobs, save_weights
 
 _TRAIN_COST = 3  # a training step costs about three test steps
 _EXAMPLES = 4  # canvases with their predicted cells that go into each row, for the figure
-
-
-@dataclasses.dataclass(frozen=True)
-class _Data:
-    """Images float32 `(n, height, width, channels)`, labels int64 `(n,)`."""
-
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    mean: list
-    std: list
 
 
 def run(settings, console=None):
@@ -59,34 +48,32 @@ def run(settings, console=None):
     """
     folder = ResultFolder(settings.output_dir, "location", settings)
     with folder.lock():
-        images = _load_data(settings)
-        _run(settings, folder, images, console)
+        images = load_images(settings)
+        with dtype_policy(settings.precision):
+            run_jobs(
+                folder,
+                _plan(settings, images),
+                lambda job, display: _train_and_score(settings, job, images, folder, display),
+                lambda row: f"{row['accuracy']:.2f} %",
+                lambda: write_report(
+                    folder.path, folder.content, images.test_images, settings.show_images
+                ),
+                make_table,
+                console,
+            )
         shutil.rmtree(folder.path / "backup", ignore_errors=True)
     return folder.rows
 
 
-def _run(settings, folder, images, console):
-    plan = [
+def _plan(settings, images):
+    keys = [
         {"network": network, "task": task, "grid_size": grid_size}
         for grid_size in settings.grids
         for task in settings.tasks
         for network in settings.networks
     ]
-    total = sum(_work(settings, key, images) for key in plan)
-    with _precision(settings.precision), RunDisplay(total, make_table, console) as display:
-        for key in plan:
-            name = "{network} {task} {grid_size}x{grid_size}".format(**key)
-            display.show(folder.rows, name)
-            if folder.find(**key):
-                display.log(f"{name}: finished earlier")
-                display.skip(_work(settings, key, images))
-                continue
-            row = _train_and_score(settings, key, images, folder, display, name)
-            folder.add(row)
-            write_report(folder.path, folder.content, images.test_images, settings.show_images)
-            shutil.rmtree(_backup_dir(folder, row), ignore_errors=True)
-            display.log(f"{name}: {row['accuracy']:.2f} % in {row['seconds']:.0f} s")
-    write_report(folder.path, folder.content, images.test_images, settings.show_images)
+    name = "{network} {task} {grid_size}x{grid_size}"
+    return [Job(key, name.format(**key), _work(settings, key, images)) for key in keys]
 
 
 def build_network(settings, network, task, grid_size, image_shape, num_classes):
@@ -139,30 +126,6 @@ def load_network(output_dir, network, task, grid_size):
     return model
 
 
-def _load_data(settings):
-    def load(split, limit):
-        images, labels = data.load(settings.dataset, split, settings.data_dir, limit)
-        return images.astype("float32") / 255, labels
-
-    train_images, train_labels = load("train", settings.train_images)
-    test_images, test_labels = load("test", settings.test_images)
-    if len(train_images) < settings.batch_size:
-        raise ValueError(
-            f"There must be at least one batch of training images. Received: {len(train_images)} "
-            f"images, batch_size={settings.batch_size}"
-        )
-    channels = train_images.shape[-1]
-    mean, std = np.zeros(channels), np.ones(channels)
-    if settings.normalize:
-        mean = train_images.mean((0, 1, 2), dtype="float64")
-        std = np.maximum(train_images.std((0, 1, 2), dtype="float64"), 1e-6)
-    mean, std = mean.round(6), std.round(6)
-    for images in (train_images, test_images):
-        images -= mean.astype("float32")
-        images /= std.astype("float32")
-    return _Data(train_images, train_labels, test_images, test_labels, mean.tolist(), std.tolist())
-
-
 def _work(settings, key, images):
     """The work of one row, in test pixels over image pixels."""
     train = _TRAIN_COST * settings.epochs_of(key["task"]) * len(images.train_images)
@@ -170,11 +133,11 @@ def _work(settings, key, images):
     return (train + test) * key["grid_size"] ** 2
 
 
-def _train_and_score(settings, key, images, folder, display, name):
+def _train_and_score(settings, job, images, folder, display):
+    key = job.key
     task_name, grid_size = key["task"], key["grid_size"]
     keras.utils.set_random_seed(settings.seed)
-    num_classes = int(max(images.train_labels.max(), images.test_labels.max())) + 1
-    shape = images.train_images.shape[1:]
+    shape, num_classes = images.image_shape, images.num_classes
     network = build_network(settings, **key, image_shape=shape, num_classes=num_classes)
     task = training.GridTask(network, grid_size, task_name, flip=settings.flip, seed=settings.seed)
     task.compile(
@@ -183,14 +146,19 @@ def _train_and_score(settings, key, images, folder, display, name):
         metrics=["accuracy"],
     )
     step = settings.batch_size * grid_size**2
-    progress = ShowProgress(display, _TRAIN_COST * step, step, name)
-    epochs = settings.epochs_of(task_name)
-    backup = EpochBackup(_backup_dir(folder, key), task)
-    epoch_cost = _TRAIN_COST * len(images.train_images) * grid_size**2
-    display.skip(epoch_cost * backup.epochs)
-    if not backup.stopped:
-        _fit(settings, task, images, epochs, [progress, backup])
-    display.skip(epoch_cost * (epochs - backup.epochs))
+    progress = ShowProgress(display, _TRAIN_COST * step, step, job.name)
+    backup = fit_with_backup(
+        task,
+        folder,
+        job,
+        display,
+        epoch_work=_TRAIN_COST * len(images.train_images) * grid_size**2,
+        epochs=settings.epochs_of(task_name),
+        callbacks=[progress] if settings.stop_at is None else [_StopAt(settings), progress],
+        x=images.train_images,
+        y=images.train_labels,
+        batch_size=settings.batch_size,
+    )
     accuracies = [
         100
         * task.evaluate(
@@ -203,9 +171,7 @@ def _train_and_score(settings, key, images, folder, display, name):
         )["accuracy"]
         for _ in range(settings.passes_of(grid_size))
     ]
-    weights = f"weights/{network.name}_{task_name}_{grid_size}x{grid_size}.weights.h5"
-    with replacing(folder.path / weights) as temporary:
-        network.save_weights(temporary)
+    name = f"{network.name}_{task_name}_{grid_size}x{grid_size}"
     row = {
         **key,
         "accuracy": float(np.mean(accuracies)),
@@ -217,7 +183,7 @@ def _train_and_score(settings, key, images, folder, display, name):
         "test_passes": len(accuracies),
         "parameters": network.count_params(),
         "seconds": round(backup.seconds, 1),
-        "weights": weights,
+        "weights": save_weights(network, folder, name),
         "image_shape": list(shape),
         "num_classes": num_classes,
         "mean": images.mean,
@@ -228,27 +194,12 @@ def _train_and_score(settings, key, images, folder, display, name):
     return row
 
 
-def _fit(settings, task, images, epochs, callbacks):
-    """Trains the epochs that are not in the backup, the last of `callbacks`, yet."""
-    if settings.stop_at is not None:
-        callbacks = [_StopAt(settings.stop_at / 100), *callbacks]
-    task.fit(
-        images.train_images,
-        images.train_labels,
-        batch_size=settings.batch_size,
-        initial_epoch=callbacks[-1].epochs,
-        epochs=epochs,
-        verbose=0,
-        callbacks=callbacks,
-    )
-
-
 class _StopAt(keras.callbacks.Callback):
-    """Ends the training after an epoch with at least this accuracy, in [0, 1]."""
+    """Ends the training after an epoch with at least the settings' `stop_at` accuracy."""
 
-    def __init__(self, accuracy):
+    def __init__(self, settings):
         super().__init__()
-        self.accuracy = accuracy
+        self.accuracy = settings.stop_at / 100
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.stop_training = logs["accuracy"] >= self.accuracy
@@ -266,20 +217,3 @@ def _examples(network, images, grid_size, seed):
         {"image": int(image), "cell": int(cell), "predicted": predicted}
         for image, cell, predicted in zip(chosen, cells, predicted)
     ]
-
-
-def _backup_dir(folder, key):
-    return folder.backup / "{network}_{task}_{grid_size}".format(**key)
-
-
-class _precision:
-    """Sets Keras' dtype policy, and puts the former one back."""
-
-    def __init__(self, policy):
-        self.policy, self.former = policy, keras.config.dtype_policy()
-
-    def __enter__(self):
-        keras.config.set_dtype_policy(self.policy)
-
-    def __exit__(self, *_):
-        keras.config.set_dtype_policy(self.former)

@@ -3,6 +3,13 @@
 import dataclasses
 from typing import Literal
 
+from keras_gappos.experiments.settings_checks import (
+    check_above_zero,
+    check_at_least,
+    check_each_once,
+    check_seed,
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class LocationSettings:
@@ -56,29 +63,17 @@ class LocationSettings:
     each, for data sets whose images may not be published."""
 
     def __post_init__(self):
-        at_least_one = ("width", "epochs", "location_epochs", "train_images", "test_images")
-        for name in (*at_least_one, "test_passes", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")
-        for name in ("grids", "tasks", "networks"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(
-                    f"`{name}` must name one or more, each once. Received: {name}={values}"
-                )
+        check_at_least(self, 1, "width", "epochs", "location_epochs", "train_images")
+        check_at_least(self, 1, "test_images", "test_passes", "batch_size")
+        check_each_once(self, "grids", "tasks", "networks")
         if min(self.grids) < 1:
             raise ValueError(f"`grids` must be at least 1. Received: grids={self.grids}")
         if self.stop_at is not None and not 0 < self.stop_at <= 100:
             raise ValueError(
                 f"`stop_at` must be in (0, 100] percent. Received: stop_at={self.stop_at}"
             )
-        if not 0 <= self.seed < 2**32 - 1:
-            raise ValueError(f"`seed` must be in [0, 2**32 - 1). Received: seed={self.seed}")
-        if not self.learning_rate > 0:
-            raise ValueError(
-                f"`learning_rate` must be above 0. Received: learning_rate={self.learning_rate}"
-            )
+        check_seed(self)
+        check_above_zero(self, "learning_rate")
 
     def epochs_of(self, task):
         """Epochs of a task."""

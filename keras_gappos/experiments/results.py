@@ -29,16 +29,20 @@ class ResultFolder:
         experiment: name of the experiment.
         settings: the experiment's settings, a dataclass. Rows that are there already must come
             from the same settings.
+        extendable: names of settings, tuples, to which values may be added later; the file records
+            what has been asked for so far, and the command that gives all of it.
 
     Raises:
         OSError: if the folder cannot be made or written.
         ValueError: if the folder holds the results of other settings, or a damaged file.
     """
 
-    def __init__(self, path, experiment, settings):
+    def __init__(self, path, experiment, settings, extendable=()):
         self.path = pathlib.Path(path).expanduser()
         self._file = self.path / "results.json"
         _check_writable(self.path)
+        found = read_results(self._file) if self._file.exists() else None
+        settings = _extended(settings, extendable, (found or {}).get("settings"))
         self.content = {
             "experiment": experiment,
             "command": command_line(experiment, settings),
@@ -46,9 +50,10 @@ class ResultFolder:
             "environment": environment(),
             "rows": [],
         }
-        if self._file.exists():
-            self._take_over(read_results(self._file))
-        digest = hashlib.sha256(json.dumps(self.content["settings"], sort_keys=True).encode())
+        if found is not None:
+            self._take_over(found, extendable)
+        fixed = {k: v for k, v in self.content["settings"].items() if k not in extendable}
+        digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode())
         self.backup = self.path / "backup" / digest.hexdigest()[:12]
 
     @contextlib.contextmanager
@@ -87,7 +92,10 @@ class ResultFolder:
         with replacing(self._file) as temporary:
             temporary.write_text(json.dumps(self.content, indent=1) + "\n")
 
-    def _take_over(self, content):
+    def _take_over(self, content, extendable):
+        grown = {name: self.content["settings"][name] for name in extendable}
+        if isinstance(content.get("settings"), dict):
+            content["settings"].update(grown)
         for entry in ("experiment", "settings"):
             ours, theirs = self.content[entry], content.get(entry)
             if ours != theirs:
@@ -95,6 +103,8 @@ class ResultFolder:
                     f"`output_dir` {self.path} holds results of other settings: "
                     f"{_difference(theirs, ours)}. Choose another folder, or the same settings."
                 )
+        if grown:
+            content["command"] = self.content["command"]
         self.content = content
 
 
@@ -185,6 +195,19 @@ def _recorded(settings):
         k: v for k, v in dataclasses.asdict(settings).items() if k not in _NO_PART_OF_A_RESULT
     }
     return json.loads(json.dumps(values))
+
+
+def _extended(settings, extendable, recorded):
+    """The settings with the values that a results file has recorded for the extendable ones."""
+    if not isinstance(recorded, dict):
+        return settings
+    values = {}
+    for field in dataclasses.fields(settings):
+        if field.name in extendable:
+            asked = {*getattr(settings, field.name), *recorded.get(field.name, ())}
+            # In the default's order, so that it does not matter which was asked for first.
+            values[field.name] = tuple(value for value in field.default if value in asked)
+    return dataclasses.replace(settings, **values)
 
 
 def _difference(theirs, ours):

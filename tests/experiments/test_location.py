@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from keras_gappos import GridTask, data
-from keras_gappos.experiments import location
 from keras_gappos.experiments.location import LocationSettings, load_network, run
 
 
@@ -147,7 +146,7 @@ def test_an_output_folder_that_cannot_be_written_is_said_before_data_are_loaded(
     tmp_path, monkeypatch
 ):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(location.data, "load", lambda *_: pytest.fail("it loaded data"))
+    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("it loaded data"))
     with pytest.raises(OSError, match=r"`output_dir`"):
         run(tiny(tmp_path / "file"))
 

@@ -53,6 +53,24 @@ def test_other_settings_in_the_same_folder_are_refused_with_the_difference(tmp_p
         ResultFolder(tmp_path, "attack", Settings())
 
 
+def test_an_extendable_setting_takes_more_values_later_and_the_command_gives_them_all(tmp_path):
+    def folder(**settings):
+        return ResultFolder(tmp_path, "test", Settings(**settings), extendable=("grids",))
+
+    first = folder(grids=(7,), width=8)
+    first.add({"grid_size": 7})
+    second = folder(grids=(3,), width=8)
+    assert second.backup == first.backup
+    assert second.rows == first.rows
+    second.add({"grid_size": 3})
+    content = read_results(tmp_path / "results.json")
+    assert content["settings"]["grids"] == [3, 7]
+    assert content["command"] == "keras-gappos run test --width 8"  # (3, 7) is the default
+    assert folder(grids=(7,), width=8).content["settings"]["grids"] == [3, 7]
+    with pytest.raises(ValueError, match=r"other settings: width is 8 there, 9 here"):
+        folder(grids=(3,), width=9)
+
+
 def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"`output_dir` must be a folder that can be written"):

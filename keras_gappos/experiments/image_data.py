@@ -1,0 +1,69 @@
+"""The images and labels of an experiment, normalised."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_gappos import data
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData:
+    """Images float32 `(n, height, width, channels)`, labels int64 `(n,)`."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    mean: list
+    std: list
+
+    @property
+    def image_shape(self):
+        """`(height, width, channels)` of one image."""
+        return self.train_images.shape[1:]
+
+    @property
+    def num_classes(self):
+        """Number of classes: one more than the largest label."""
+        return int(max(self.train_labels.max(), self.test_labels.max())) + 1
+
+
+def load_images(settings):
+    """Loads what the settings name: [0, 1], or mean 0 and standard deviation 1 in each channel.
+
+    Args:
+        settings: an experiment's settings, of which these are used: `dataset`, `data_dir`,
+            `train_images`, `test_images`, `batch_size`, `normalize`.
+
+    Returns:
+        An `ImageData`; its `mean` was subtracted from the images, which were then divided by `std`.
+
+    Raises:
+        ValueError: if there are fewer training images than one batch; see also
+            `keras_gappos.data.load`.
+    """
+
+    def load(split, limit):
+        images, labels = data.load(settings.dataset, split, settings.data_dir, limit)
+        return images.astype("float32") / 255, labels
+
+    train_images, train_labels = load("train", settings.train_images)
+    test_images, test_labels = load("test", settings.test_images)
+    if len(train_images) < settings.batch_size:
+        raise ValueError(
+            f"There must be at least one batch of training images. Received: {len(train_images)} "
+            f"images, batch_size={settings.batch_size}"
+        )
+    channels = train_images.shape[-1]
+    mean, std = np.zeros(channels), np.ones(channels)
+    if settings.normalize:
+        mean = train_images.mean((0, 1, 2), dtype="float64")
+        std = np.maximum(train_images.std((0, 1, 2), dtype="float64"), 1e-6)
+    mean, std = mean.round(6), std.round(6)
+    for images in (train_images, test_images):
+        images -= mean.astype("float32")
+        images /= std.astype("float32")
+    return ImageData(
+        train_images, train_labels, test_images, test_labels, mean.tolist(), std.tolist()
+    )
