@@ -1,7 +1,8 @@
 """Networks, built with the Functional API. All of them give logits."""
 
+from keras_gappos.models.deeplabv3 import deeplabv3
 from keras_gappos.models.gapnet import gapnet
 from keras_gappos.models.permutenet import permutenet
 from keras_gappos.models.resnet import resnet
 
-__all__ = ["gapnet", "permutenet", "resnet"]
+__all__ = ["deeplabv3", "gapnet", "permutenet", "resnet"]

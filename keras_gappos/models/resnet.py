@@ -12,6 +12,7 @@ DEPTHS = {
     34: ((3, 4, 6, 3), "basic"),
     50: ((3, 4, 6, 3), "bottleneck"),
 }
+# stem -> (kernel size, stride, whether a max pool of stride 2 follows)
 STEMS = {"cifar": (3, 1, False), "canvas": (7, 2, False), "imagenet": (7, 2, True)}
 DOWNSAMPLINGS = ("stride", "blur", "polyphase")
 PLACES = ("stem", "stage1", "stage2", "stage3", "stage4", "pool")
@@ -60,37 +61,70 @@ def resnet(depth, input_shape, num_classes, width=64, stem="cifar", downsampling
     return keras.Model(inputs, outputs, name=f"resnet{depth}")
 
 
-def backbone(depth, input_shape, width, stem, downsampling="stride", inserts=None):
+def backbone(
+    depth, input_shape, width, stem, downsampling="stride", inserts=None, output_stride=None
+):
     """Builds a ResNet up to its last feature map.
 
     Args:
         depth, input_shape, width, stem, downsampling: as in `resnet`.
         inserts: layers to put in, by place: a dictionary from `"stem"`, `"stage1"`, ...,
             `"stage4"` to a layer that is applied to what that place gives.
+        output_stride: how many pixels of the image one of the features stands for, along each
+            axis: a power of 2 from the stem's stride to 8 times that; `None` is the latter. Stages
+            that would go beyond do not halve. Instead the 3x3 convolutions after the place of the
+            stride are dilated: for the same weights, every second pixel (or fourth, ...) of the
+            features is a pixel of the network that halves by "stride".
 
     Returns:
         `(inputs, features)`, two Keras tensors; features are `(batch, h, w, channels)`.
+
+    Raises:
+        ValueError: for an argument that is none of the above.
     """
     _check(depth, input_shape, stem, downsampling)
     width = integer("width", width, 1)
     inserts = inserts or {}
+    dilations = _dilations(stem, output_stride)
     blocks, kind = DEPTHS[depth]
     block = {"basic": _basic_block, "bottleneck": _bottleneck_block}[kind]
 
     inputs = keras.Input(input_shape, name="images")
     x = _apply(inserts.get("stem"), _stem(inputs, width, stem, downsampling))
+    dilation = 1
     for stage, count in enumerate(blocks, start=1):
+        before, dilation = dilation, dilations[stage - 1]
+        halve = downsampling if stage > 1 and dilation == before else None
         for index in range(1, count + 1):
-            halve = downsampling if stage > 1 and index == 1 else None
-            x = block(x, width * 2 ** (stage - 1), halve, f"stage{stage}_block{index}_")
+            x = block(
+                x,
+                width * 2 ** (stage - 1),
+                halve if index == 1 else None,
+                (before if index == 1 else dilation, dilation),
+                f"stage{stage}_block{index}_",
+            )
         x = _apply(inserts.get(f"stage{stage}"), x)
     return inputs, x
 
 
+def _dilations(stem, output_stride):
+    """The dilation of each of the four stages."""
+    _, stride, max_pool = STEMS[stem]
+    strides = [stride * (2 if max_pool else 1) * 2**stage for stage in range(4)]
+    if output_stride is None:
+        output_stride = strides[-1]
+    if output_stride not in strides:
+        raise ValueError(
+            f"`output_stride` must be one of {strides} for stem={stem!r}. "
+            f"Received: output_stride={output_stride!r}"
+        )
+    return [max(1, stride // output_stride) for stride in strides]
+
+
 def _stem(x, width, stem, downsampling):
     kernel_size, strides, max_pool = STEMS[stem]
-    x = _conv(x, width, kernel_size, strides, "stem_conv")
-    x = _batch_norm(x, "stem_bn")
+    x = conv(x, width, kernel_size, strides, "stem_conv")
+    x = batch_norm(x, "stem_bn")
     x = layers.ReLU(name="stem_relu")(x)
     return _max_pool(x, downsampling) if max_pool else x
 
@@ -107,27 +141,27 @@ def _max_pool(x, downsampling):
     return _pool(x, x, downsampling, "stem_")
 
 
-def _basic_block(x, channels, halve, name):
-    y = _conv(x, channels, 3, _strides(halve), f"{name}conv1")
-    y = _batch_norm(y, f"{name}bn1")
+def _basic_block(x, channels, halve, dilations, name):
+    y = conv(x, channels, 3, _strides(halve), f"{name}conv1", dilations[0])
+    y = batch_norm(y, f"{name}bn1")
     y = grid = layers.ReLU(name=f"{name}relu1")(y)
     y = _pool(y, grid, halve, name)
-    y = _conv(y, channels, 3, 1, f"{name}conv2")
-    y = _batch_norm(y, f"{name}bn2")
+    y = conv(y, channels, 3, 1, f"{name}conv2", dilations[1])
+    y = batch_norm(y, f"{name}bn2")
     y = layers.Add(name=f"{name}add")([y, _shortcut(x, channels, halve, grid, name)])
     return layers.ReLU(name=f"{name}relu2")(y)
 
 
-def _bottleneck_block(x, channels, halve, name):
-    y = _conv(x, channels, 1, 1, f"{name}conv1")
-    y = _batch_norm(y, f"{name}bn1")
+def _bottleneck_block(x, channels, halve, dilations, name):
+    y = conv(x, channels, 1, 1, f"{name}conv1")
+    y = batch_norm(y, f"{name}bn1")
     y = layers.ReLU(name=f"{name}relu1")(y)
-    y = _conv(y, channels, 3, _strides(halve), f"{name}conv2")
-    y = _batch_norm(y, f"{name}bn2")
+    y = conv(y, channels, 3, _strides(halve), f"{name}conv2", dilations[0])
+    y = batch_norm(y, f"{name}bn2")
     y = grid = layers.ReLU(name=f"{name}relu2")(y)
     y = _pool(y, grid, halve, name)
-    y = _conv(y, 4 * channels, 1, 1, f"{name}conv3")
-    y = _batch_norm(y, f"{name}bn3")
+    y = conv(y, 4 * channels, 1, 1, f"{name}conv3")
+    y = batch_norm(y, f"{name}bn3")
     y = layers.Add(name=f"{name}add")([y, _shortcut(x, 4 * channels, halve, grid, name)])
     return layers.ReLU(name=f"{name}relu3")(y)
 
@@ -143,8 +177,8 @@ def _shortcut(x, channels, halve, grid, name):
         )
         x = pick(x)
     x = _pool(x, grid, halve, f"{name}shortcut_")
-    x = _conv(x, channels, 1, 1, f"{name}shortcut_conv")
-    return _batch_norm(x, f"{name}shortcut_bn")
+    x = conv(x, channels, 1, 1, f"{name}shortcut_conv")
+    return batch_norm(x, f"{name}shortcut_bn")
 
 
 def _strides(halve):
@@ -160,7 +194,8 @@ def _pool(x, grid, halve, name):
     return x
 
 
-def _conv(x, channels, kernel_size, strides, name):
+def conv(x, channels, kernel_size, strides, name, dilation=1):
+    """A convolution without bias, padded as in PyTorch; one of strides and dilation is 1."""
     padding = "same"
     if strides > 1 and kernel_size > 1:
         # "same" would pad an even-sized map on one side only, PyTorch pads both.
@@ -174,13 +209,15 @@ def _conv(x, channels, kernel_size, strides, name):
         strides,
         padding,
         data_format="channels_last",
+        dilation_rate=dilation,
         use_bias=False,
         kernel_initializer="he_normal",
         name=name,
     )(x)
 
 
-def _batch_norm(x, name):
+def batch_norm(x, name):
+    """A batch normalisation with PyTorch's momentum and epsilon."""
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 

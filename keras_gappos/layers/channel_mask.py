@@ -1,0 +1,108 @@
+"""Switch channels off."""
+
+import operator
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_gappos")
+class ChannelMask(keras.layers.Layer):
+    """Sets some channels to zero, in training and afterwards, and leaves the others as they are.
+
+    A channel that is switched off is zero even where it was NaN or infinite.
+
+    Args:
+        channels: indices of the channels, the last axis, each once: a list, a range or an array of
+            integers in [0, number of channels). None at all makes the layer an identity.
+
+    Input shape:
+        `(batch, ..., channels)`, rank 2 or more, of any dtype, the number of channels known.
+
+    Output shape:
+        Same as the input, and of the same dtype.
+
+    Raises:
+        ValueError: for channels that are no integers, negative, given twice or, when the layer is
+            built, beyond those of the input; for an input of rank 1.
+
+    Example:
+        >>> mask = keras_gappos.layers.ChannelMask([0, 2])
+        >>> keras.ops.convert_to_numpy(mask(np.array([[1.0, 2.0, 3.0]]))).tolist()
+        [[0.0, 2.0, 0.0]]
+    """
+
+    def __init__(self, channels, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.channels = channel_indices(channels)
+
+    def build(self, input_shape):
+        """Checks that the input has these channels."""
+        self._check(input_shape)
+
+    def call(self, inputs):
+        """Returns the inputs, some of their channels zero."""
+        if not self.channels:
+            return inputs
+        keep = keep_vector(self.channels, inputs.shape[-1])
+        return ops.where(keep, inputs, ops.zeros((), inputs.dtype))
+
+    def compute_output_shape(self, input_shape):
+        """The input's shape."""
+        return input_shape
+
+    def compute_output_spec(self, inputs):
+        """The input's shape and dtype."""
+        self._check(inputs.shape)
+        return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
+
+    def get_config(self):
+        """The arguments that make this layer again."""
+        return {**super().get_config(), "channels": list(self.channels)}
+
+    def _check(self, shape):
+        if len(shape) < 2 or shape[-1] is None:
+            raise ValueError(
+                f"{self.name!r} needs an input (batch, ..., channels), the number of channels "
+                f"known. Received: shape={tuple(shape)}"
+            )
+        channel_indices(self.channels, shape[-1])
+
+
+def channel_indices(channels, total=None):
+    """Returns channels as a tuple of `int`, if they are indices that differ from one another.
+
+    Args:
+        channels: iterable of integers, NumPy's too.
+        total: how many channels there are, or `None` if that is not known.
+
+    Raises:
+        ValueError: if they are not; the message names the first one that is wrong.
+    """
+    try:
+        values = list(channels)
+        if isinstance(channels, (str, bytes)) or any(
+            isinstance(v, (bool, np.bool_)) for v in values
+        ):
+            raise TypeError
+        indices = tuple(map(operator.index, values))
+    except TypeError:
+        raise ValueError(
+            f"`channels` must be integers, indices of channels. Received: channels={channels!r}"
+        ) from None
+    for index in indices:
+        if index < 0 or (total is not None and index >= total):
+            bounds = "of at least 0" if total is None else f"in [0, {total})"
+            raise ValueError(f"`channels` must be integers {bounds}. Received: channel {index}")
+    if len(set(indices)) < len(indices):
+        twice = sorted({index for index in indices if indices.count(index) > 1})
+        raise ValueError(f"`channels` must be given once each. Received: {twice} several times")
+    return indices
+
+
+def keep_vector(channels, total):
+    """Boolean array `(total,)`, `False` for these channels."""
+    keep = np.ones(total, dtype=bool)
+    keep[list(channels)] = False
+    return keep

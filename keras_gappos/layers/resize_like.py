@@ -1,0 +1,65 @@
+"""Resize a feature map to the size of another one."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_gappos")
+class ResizeLike(keras.layers.Layer):
+    """Interpolates maps bilinearly to the height and width of a second input.
+
+    Pixels are squares whose centres lie at half-integers, as in PyTorch with `align_corners=False`
+    and in `tf.image.resize`; beyond the outermost centres the border pixels go on. Shrinking does
+    not smooth. The layer has no weights.
+
+    Input shape:
+        Two inputs: maps `(batch, h, w, channels)`; and what gives the size,
+        `(batch, height, width, ...)`, whose values are not used. Sizes may be unknown.
+
+    Output shape:
+        `(batch, height, width, channels)`, of the layer's compute dtype.
+
+    Raises:
+        ValueError: for maps that are not of rank 4.
+
+    Example:
+        >>> maps = np.array([[[[0.0], [4.0]]]])
+        >>> wide = keras_gappos.layers.ResizeLike()(maps, np.zeros((1, 1, 4)))
+        >>> keras.ops.convert_to_numpy(wide).flatten().tolist()
+        [0.0, 1.0, 3.0, 4.0]
+    """
+
+    def call(self, inputs, like):
+        """Returns the resized maps."""
+        self._check(inputs.shape)
+        _, height, width, channels = ops.shape(inputs)
+        new_height, new_width = ops.shape(like)[1:3]
+        x = ops.cast(inputs, self.compute_dtype)
+        # Products with a matrix, as in BlurPool2D: they take sizes that are known only while a
+        # compiled function runs, and XLA on TensorFlow has no gradient of the resizing operation.
+        x = ops.reshape(x, (-1, height, width * channels))
+        x = ops.matmul(self._matrix(height, new_height), x)
+        x = ops.reshape(x, (-1, width, channels))
+        x = ops.matmul(self._matrix(width, new_width), x)
+        return ops.reshape(x, (-1, new_height, new_width, channels))
+
+    def _matrix(self, old, new):
+        """`(new, old)`: how much of each old pixel is in each new one."""
+        pixels = ops.cast(ops.arange(old, dtype="int32"), "float32")
+        centres = ops.cast(ops.arange(new, dtype="int32"), "float32") + 0.5
+        scale = ops.cast(old, "float32") / ops.cast(new, "float32")
+        places = ops.clip(centres * scale - 0.5, 0.0, ops.cast(old - 1, "float32"))
+        matrix = ops.relu(1.0 - ops.abs(places[:, None] - pixels[None, :]))
+        return ops.cast(matrix, self.compute_dtype)
+
+    def compute_output_shape(self, inputs_shape, like_shape):
+        """`(batch, height, width, channels)`."""
+        self._check(inputs_shape)
+        return (inputs_shape[0], *like_shape[1:3], inputs_shape[3])
+
+    def _check(self, shape):
+        if len(shape) != 4:
+            raise ValueError(
+                f"{self.name!r} needs maps of shape (batch, height, width, channels). "
+                f"Received: shape={tuple(shape)}"
+            )

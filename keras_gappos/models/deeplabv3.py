@@ -1,0 +1,84 @@
+"""DeepLabv3: semantic segmentation with dilated convolutions at several rates."""
+
+import keras
+from keras import layers
+
+from keras_gappos.arguments import integer, one_of
+from keras_gappos.layers import ResizeLike
+from keras_gappos.models.resnet import backbone, batch_norm, conv
+
+# output stride -> rates of the dilated branches, so that they span the same part of the image
+RATES = {8: (12, 24, 36), 16: (6, 12, 18)}
+
+
+def deeplabv3(input_shape, num_classes, depth=50, width=64, output_stride=16, stem="imagenet"):
+    """Builds a DeepLabv3 on a ResNet.
+
+    The feature map, layer `"features"`, is seen by five branches: a 1x1 convolution, three dilated
+    3x3 ones and, through the layer `"latent"`, the global pooling of all of it. They are put
+    together, projected, a tenth of the values dropped in training, and convolved once more (3x3:
+    torchvision has this convolution, the paper has not). The logits are interpolated to the size of
+    the images.
+
+    Args:
+        input_shape: `(height, width, channels)`; height and width may be `None`, and need not be
+            multiples of anything.
+        num_classes: number of logits of each pixel, at least 1; void is none of them.
+        depth: 18, 34 or 50.
+        width: channels of the backbone's first stage; each branch has four times as many. 64 is
+            the paper's.
+        output_stride: pixels of the image to one of the feature map, along each axis: 8 or 16.
+            Stages of the ResNet that would halve the map further are dilated instead. The
+            branches' rates are 12, 24, 36 for 8 and 6, 12, 18 for 16. A branch whose rate exceeds
+            the map sees one pixel of it at a time.
+        stem: as in `resnet`; "cifar", whose network has an output stride of 8, allows 8 alone.
+
+    Returns:
+        A Functional `keras.Model` from images `(batch, height, width, channels)` to float32 logits
+        `(batch, height, width, num_classes)`. Whatever the output stride, its weights have the
+        same order, names and shapes, and the backbone's are those of `resnet`.
+
+    Raises:
+        ValueError: for an argument that is none of the above.
+
+    Train it on batches of several images: a batch of one leaves the pooled branch's batch
+    normalisation nothing but its offset.
+
+    Example:
+        >>> model = keras_gappos.models.deeplabv3((None, None, 3), num_classes=11, width=16)
+        >>> model.output_shape
+        (None, None, None, 11)
+
+    Source: Chen et al., arXiv 1706.05587, section 3.
+    """
+    num_classes = integer("num_classes", num_classes, 1)
+    rates = RATES[one_of("output_stride", output_stride, RATES)]
+    inputs, features = backbone(depth, input_shape, width, stem, output_stride=output_stride)
+    features = layers.Identity(name="features")(features)
+    x = _spatial_pyramid(features, 4 * width, rates)
+    x = layers.Dropout(0.1, name="aspp_dropout")(x)
+    x = _conv_block(x, 4 * width, 3, "head")
+    classify = layers.Conv2D(
+        num_classes, 1, data_format="channels_last", dtype="float32", name="class_conv"
+    )
+    outputs = ResizeLike(dtype="float32", name="logits")(classify(x), inputs)
+    return keras.Model(inputs, outputs, name=f"deeplabv3_resnet{depth}")
+
+
+def _spatial_pyramid(features, channels, rates):
+    """Atrous spatial pyramid pooling: what lies near and far around each pixel."""
+    branches = [_conv_block(features, channels, 1, "aspp0")]
+    for index, rate in enumerate(rates, start=1):
+        branches.append(_conv_block(features, channels, 3, f"aspp{index}", rate))
+    pooled = layers.GlobalAveragePooling2D(data_format="channels_last", name="latent")(features)
+    pooled = layers.Reshape((1, 1, features.shape[-1]), name="aspp4_reshape")(pooled)
+    pooled = _conv_block(pooled, channels, 1, "aspp4")
+    branches.append(ResizeLike(name="aspp4_resize")(pooled, features))
+    x = layers.Concatenate(name="aspp_concat")(branches)
+    return _conv_block(x, channels, 1, "aspp_project")
+
+
+def _conv_block(x, channels, kernel_size, name, dilation=1):
+    x = conv(x, channels, kernel_size, 1, f"{name}_conv", dilation)
+    x = batch_norm(x, f"{name}_bn")
+    return layers.ReLU(name=f"{name}_relu")(x)
