@@ -1,0 +1,87 @@
+"""Resize images smoothly, and masks without inventing labels."""
+
+import numpy as np
+
+from keras_gappos.arguments import integer
+
+
+def checked_size(size, name="size"):
+    """`size` as a pair of integers (height, width), each at least 1.
+
+    Raises:
+        ValueError: if it is none; the message names the argument.
+    """
+    try:
+        height, width = size
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`{name}` must be (height, width), in pixels. Received: {name}={size!r}"
+        ) from None
+    return integer(f"{name}[0]", height, 1), integer(f"{name}[1]", width, 1)
+
+
+def resize_image(image, size, box=None):
+    """Resizes an image bilinearly, with smoothing where it shrinks.
+
+    Pixels are squares whose centres lie at half-integers: pixel i of n new ones looks at the place
+    (i + 1/2) * old / n of the old image, with a triangle as wide as two pixels, old or new,
+    whichever are larger.
+
+    Args:
+        image: uint8 `(height, width, channels)`.
+        size: (height, width) of the new image, in pixels.
+        box: the part of the image to resize, (top, left, bottom, right) in pixels, fractions
+            allowed; `None` is all of it. What lies beyond the box is looked at where it is there,
+            so that a part of an image looks as it does in the whole one.
+
+    Returns:
+        uint8 `(*size, channels)`.
+
+    Example:
+        >>> resize_image(np.array([[[0], [200]]], "uint8"), (1, 4)).flatten().tolist()
+        [0, 50, 150, 200]
+    """
+    from PIL import Image
+
+    if image.shape[-1] != 3:  # Pillow has pixels of one channel, or of three
+        channels = [_resize(Image.fromarray(c), size, box) for c in np.moveaxis(image, -1, 0)]
+        return np.stack(channels, axis=-1)
+    return _resize(Image.fromarray(image), size, box)
+
+
+def _resize(picture, size, box):
+    from PIL import Image
+
+    if box is not None:
+        box = (box[1], box[0], box[3], box[2])
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR, box))
+
+
+def resize_mask(mask, size, box=None):
+    """Resizes a mask to the nearest label, in the coordinates of `resize_image`.
+
+    New pixel i of n is the old pixel that its centre, (i + 1/2) * old / n, lies in; on a border
+    between two, the later one.
+
+    Args:
+        mask: integers `(height, width)`.
+        size: (height, width) of the new mask, in pixels.
+        box: as in `resize_image`.
+
+    Returns:
+        Array `size` of the mask's dtype.
+
+    Example:
+        >>> resize_mask(np.array([[1, 2, 3, 4, 5, 6]]), (1, 2)).tolist()
+        [[2, 5]]
+    """
+    top, left, bottom, right = box or (0, 0, *mask.shape)
+    rows = _nearest(top, bottom, size[0], mask.shape[0])
+    columns = _nearest(left, right, size[1], mask.shape[1])
+    return mask[rows[:, None], columns]
+
+
+def _nearest(start, stop, new, old):
+    centres = start + (np.arange(new) + 0.5) * ((stop - start) / new)
+    # Rounding errors must not decide on which side of a border a centre lies.
+    return np.clip(np.floor(centres + 1e-6).astype(int), 0, old - 1)

@@ -1,0 +1,191 @@
+"""Training batches for segmentation: image and mask scaled, cropped and mirrored together."""
+
+import keras
+import numpy as np
+
+from keras_gappos.arguments import integer
+from keras_gappos.data.resizing import checked_size, resize_image, resize_mask
+
+
+class SegmentationBatches(keras.utils.PyDataset):
+    """Shuffled batches of randomly scaled, cropped and mirrored images and masks.
+
+    A training that was stopped and goes on sees what it would have seen without the stop: epoch e
+    draws from `default_rng((seed, e))`. Images that do not fill a batch are left out, other ones in
+    each epoch. `callback` must be given to `fit`, and `shuffle=False`, since the batches come
+    shuffled. Without scales, crops and flips the images are those given.
+
+    Args:
+        images: uint8 `(n, height, width, channels)`, in [0, 255].
+        masks: integers `(n, height, width)`.
+        batch_size: images in a batch, 1 to n.
+        seed: integer, at least 0.
+        size: (height, width) of the crops, in pixels; `None` is the images' size.
+        scale: (smallest, largest) factor that an image is resized by before the crop is cut out,
+            drawn uniformly; both above 0.
+        flip: whether to mirror half of the images left to right. It teaches the network that left
+            and right are the same.
+        void: label of what lies outside an image that is smaller than the crop; needed if one can
+            be.
+        fill: colour there, one value in [0, 255] for each channel; `None` is the images' mean.
+
+    A batch is float32 images `(batch, *size, channels)` in [0, 1] and int32 masks
+    `(batch, *size)`.
+
+    Raises:
+        ValueError: for an argument that is none of the above, or masks that do not match the
+            images.
+
+    Example:
+        >>> images, masks = keras_gappos.data.load("shapes", "train", limit=8)
+        >>> batches = keras_gappos.data.SegmentationBatches(
+        ...     images, masks, batch_size=4, seed=0, size=(48, 48), scale=(0.5, 2.0), void=7
+        ... )
+        >>> batches[0][0].shape, batches[0][1].shape
+        ((4, 48, 48, 3), (4, 48, 48))
+    """
+
+    def __init__(
+        self,
+        images,
+        masks,
+        batch_size,
+        seed,
+        size=None,
+        scale=(1.0, 1.0),
+        flip=False,
+        void=None,
+        fill=None,
+    ):
+        super().__init__()
+        self._images, self._masks = _checked_arrays(images, masks)
+        self._batch_size = integer("batch_size", batch_size, 1, below=len(images) + 1)
+        self._seed = integer("seed", seed, 0)
+        self._size = images.shape[1:3] if size is None else checked_size(size)
+        self._scale = _checked_scale(scale)
+        self._flip = flip
+        self._void = void if void is None else integer("void", void, 0)
+        smallest = scaled_size(images.shape[1:3], self._scale[0])
+        if void is None and any(have < want for have, want in zip(smallest, self._size)):
+            raise ValueError(
+                f"`void` is needed: scaled by {self._scale[0]} an image is {smallest}, and the "
+                f"crop, of {self._size}, reaches beyond it. Received: void=None"
+            )
+        self._fill = _checked_fill(images, fill)
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch):
+        """Draws the order and the changes of an epoch, counted from 0."""
+        rng = np.random.default_rng((self._seed, epoch))
+        count = len(self._images)
+        order = rng.permutation(count)
+        scales = rng.uniform(*self._scale, count)
+        corners = rng.random((count, 2))
+        mirrored = (rng.random(count) < 0.5) & self._flip
+        # In one assignment: batches may be made in another thread.
+        self._epoch = order, scales, corners, mirrored
+
+    @property
+    def callback(self):
+        """The Keras callback that starts the epochs."""
+        return keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: self.start_epoch(epoch)
+        )
+
+    def __len__(self):
+        return len(self._images) // self._batch_size
+
+    def __getitem__(self, index):
+        batch = slice(index * self._batch_size, (index + 1) * self._batch_size)
+        images = np.empty((self._batch_size, *self._size, self._images.shape[-1]), "float32")
+        masks = np.empty((self._batch_size, *self._size), "int32")
+        drawn = zip(*(values[batch] for values in self._epoch))
+        for row, (source, scale, corner, mirrored) in enumerate(drawn):
+            image, mask = crop_scaled(
+                self._images[source],
+                self._masks[source],
+                scale,
+                corner,
+                self._size,
+                self._fill,
+                self._void,
+            )
+            columns = slice(None, None, -1 if mirrored else 1)
+            images[row], masks[row] = image[:, columns], mask[:, columns]
+        images /= 255
+        return images, masks
+
+
+def crop_scaled(image, mask, scale, corner, size, fill, void):
+    """Scales an image and its mask, and cuts the same crop out of both.
+
+    Args:
+        image, mask: uint8 `(height, width, channels)` and integers `(height, width)`.
+        scale: factor; the scaled size is rounded to whole pixels.
+        corner: two numbers in [0, 1), down and right: where the crop lies between its first and
+            its last place. Along an axis on which the image is smaller than the crop, where the
+            image lies in it.
+        size: (height, width) of the crop.
+        fill, void: colour and label outside the image.
+
+    Returns:
+        The crops, `(*size, channels)` and `size`, of the same dtypes.
+    """
+    scaled = scaled_size(mask.shape, scale)
+    new, old = [], []  # slices of the crop; (start, stop) in the image as it was
+    for have, want, place, length in zip(scaled, size, corner, mask.shape):
+        start = int(place * (abs(have - want) + 1)) * (1 if have > want else -1)
+        first, last = max(start, 0), min(start + want, have)
+        new.append(slice(first - start, last - start))
+        old.append((first * length / have, last * length / have))
+    box = (old[0][0], old[1][0], old[0][1], old[1][1])
+    shape = tuple(part.stop - part.start for part in new)
+    image, mask = resize_image(image, shape, box), resize_mask(mask, shape, box)
+    if shape == tuple(size):
+        return image, mask
+    whole = np.full((*size, image.shape[-1]), fill, image.dtype), np.full(size, void, mask.dtype)
+    whole[0][tuple(new)], whole[1][tuple(new)] = image, mask
+    return whole
+
+
+def scaled_size(size, scale):
+    """(height, width) times a factor, in whole pixels, at least 1."""
+    return tuple(max(1, round(length * scale)) for length in size)
+
+
+def _checked_arrays(images, masks):
+    if getattr(images, "ndim", None) != 4 or images.dtype != np.uint8:
+        raise ValueError(
+            "`images` must be uint8 of shape (n, height, width, channels). Received: "
+            f"{getattr(images, 'dtype', type(images).__name__)} {getattr(images, 'shape', '')}"
+        )
+    shape, dtype = getattr(masks, "shape", None), getattr(masks, "dtype", np.dtype(object))
+    if shape != images.shape[:3] or not np.issubdtype(dtype, np.integer):
+        raise ValueError(
+            f"`masks` must be integers of shape {images.shape[:3]}, as the images are. "
+            f"Received: {dtype} {shape}"
+        )
+    return images, masks
+
+
+def _checked_scale(scale):
+    try:
+        smallest, largest = (float(factor) for factor in scale)
+    except (TypeError, ValueError):
+        smallest = largest = 0.0
+    if not 0 < smallest <= largest < float("inf"):
+        raise ValueError(
+            f"`scale` must be (smallest, largest), both above 0. Received: scale={scale!r}"
+        )
+    return smallest, largest
+
+
+def _checked_fill(images, fill):
+    if fill is None:
+        return np.round(images.mean(axis=(0, 1, 2))).astype("uint8")
+    values = np.asarray(fill)
+    if values.shape != images.shape[-1:] or not ((values >= 0) & (values <= 255)).all():
+        raise ValueError(
+            f"`fill` must be {images.shape[-1]} values in [0, 255]. Received: fill={fill!r}"
+        )
+    return values.astype("uint8")

@@ -1,0 +1,151 @@
+"""What is known about segmentation data sets: their classes, colours and void label."""
+
+import dataclasses
+import difflib
+import json
+import pathlib
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationInfo:
+    """The classes of a segmentation data set, as `load` gives them.
+
+    Attributes:
+        num_classes: number of classes; masks have 0 to num_classes - 1, and `void`.
+        class_names: a name for each class.
+        colors: (red, green, blue) in [0, 255] for each class.
+        void: label of the pixels that have no class and do not count, or `None`.
+        source_labels: the label of each class in the data set's files, where they are others;
+            `load` translates them, and makes all labels that are not listed void.
+
+    Example:
+        >>> info = keras_gappos.data.segmentation_info("camvid")
+        >>> info.class_names[info.num_classes - 1], info.void
+        ('bicyclist', 11)
+    """
+
+    num_classes: int
+    class_names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    void: int | None
+    source_labels: tuple[int, ...] | None = None
+
+    def paint(self, masks):
+        """Colours masks: integers `(..., height, width)` to uint8 `(..., height, width, 3)`.
+
+        Whatever is no class is black.
+        """
+        masks = np.asarray(masks)
+        palette = np.array([*self.colors, (0, 0, 0)], "uint8")
+        is_class = (masks >= 0) & (masks < self.num_classes)
+        return palette[np.where(is_class, masks, self.num_classes)]
+
+    def translate(self, masks):
+        """Masks with the files' labels as masks with the classes, uint8."""
+        if self.source_labels is None:
+            return masks
+        table = np.full(256, self.void, "uint8")
+        table[list(self.source_labels)] = np.arange(self.num_classes)
+        return table[masks]
+
+
+def segmentation_info(name):
+    """The classes, colours and void label of a segmentation data set.
+
+    Args:
+        name: `"shapes"`, `"camvid"` or `"cityscapes"`, as for `load`: a configuration or version
+            behind the name does not matter, and a prepared TFDS folder may be given.
+
+    Returns:
+        A `SegmentationInfo`.
+
+    Raises:
+        ValueError: for another name; make a `SegmentationInfo` of your own for it.
+
+    Example:
+        >>> keras_gappos.data.segmentation_info("cityscapes").num_classes
+        19
+    """
+    plain = plain_name(name)
+    if plain not in INFOS:
+        near = difflib.get_close_matches(str(plain), INFOS, n=1)
+        raise ValueError(
+            f"`name` must be one of {tuple(INFOS)}; for another data set make a SegmentationInfo. "
+            f"Received: name={name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+        )
+    return INFOS[plain]
+
+
+def plain_name(name):
+    """The name of a data set without configuration and version, a prepared folder's too."""
+    described = pathlib.Path(name).expanduser() / "dataset_info.json"
+    if described.is_file():
+        return json.loads(described.read_text())["name"]
+    return str(name).split("/")[0].split(":")[0]
+
+
+def _info(classes, void, source_labels=None):
+    names, colors = tuple(classes), tuple(classes.values())
+    return SegmentationInfo(len(names), names, colors, void, source_labels)
+
+
+INFOS = {
+    "shapes": _info(
+        {
+            "ground": (96, 96, 96),
+            "circle": (240, 200, 60),
+            "square": (150, 90, 200),
+            "left triangle": (220, 60, 60),
+            "right triangle": (60, 90, 230),
+            "left cross": (250, 150, 130),
+            "right cross": (110, 200, 240),
+        },
+        void=7,
+    ),
+    # The 11 classes and their order: Badrinarayanan et al., arXiv 1511.00561. Colours: Brostow
+    # et al., Pattern Recognition Letters 2009.
+    "camvid": _info(
+        {
+            "sky": (128, 128, 128),
+            "building": (128, 0, 0),
+            "pole": (192, 192, 128),
+            "road": (128, 64, 128),
+            "pavement": (0, 0, 192),
+            "tree": (128, 128, 0),
+            "sign": (192, 128, 128),
+            "fence": (64, 64, 128),
+            "car": (64, 0, 128),
+            "pedestrian": (64, 64, 0),
+            "bicyclist": (0, 128, 192),
+        },
+        void=11,
+    ),
+    # Cordts et al., arXiv 1604.01685: the 19 classes that count, of 34 labels.
+    "cityscapes": _info(
+        {
+            "road": (128, 64, 128),
+            "sidewalk": (244, 35, 232),
+            "building": (70, 70, 70),
+            "wall": (102, 102, 156),
+            "fence": (190, 153, 153),
+            "pole": (153, 153, 153),
+            "traffic light": (250, 170, 30),
+            "traffic sign": (220, 220, 0),
+            "vegetation": (107, 142, 35),
+            "terrain": (152, 251, 152),
+            "sky": (70, 130, 180),
+            "person": (220, 20, 60),
+            "rider": (255, 0, 0),
+            "car": (0, 0, 142),
+            "truck": (0, 0, 70),
+            "bus": (0, 60, 100),
+            "train": (0, 80, 100),
+            "motorcycle": (0, 0, 230),
+            "bicycle": (119, 11, 32),
+        },
+        void=19,
+        source_labels=(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
+    ),
+}
