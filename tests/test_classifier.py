@@ -92,14 +92,18 @@ def test_the_model_itself_stays_as_it_was(build, tmp_path):
     np.testing.assert_allclose(outputs_of(cloned), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_packages_networks_and_those_of_keras_have_one():
-    resnet = kg.models.resnet(18, (8, 8, 3), 5, width=2)
-    assert with_latent(resnet).output_shape == [(None, 5), (None, 16)]
+def test_the_packages_own_networks_have_one():
+    model = kg.models.resnet(18, (8, 8, 3), 5, width=2)
+    assert with_latent(model).output_shape == [(None, 5), (None, 16)]
+
+
+@pytest.mark.tensorflow  # on the others it only takes longer
+def test_the_networks_of_keras_have_one():
     backbone = keras.applications.MobileNet(
         (32, 32, 3), alpha=0.25, include_top=False, weights=None, pooling="avg"
     )
-    classifier = keras.Sequential([keras.Input((32, 32, 3)), backbone, layers.Dense(5)])
-    assert with_latent(classifier).output_shape == [(None, 5), (None, 256)]
+    model = keras.Sequential([keras.Input((32, 32, 3)), backbone, layers.Dense(5)])
+    assert with_latent(model).output_shape == [(None, 5), (None, 256)]
 
 
 def test_weights_are_shared_with_the_model():

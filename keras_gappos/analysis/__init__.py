@@ -1,14 +1,30 @@
 """Measurements on any trained Keras model."""
 
+from keras_gappos.analysis.ablation import ablate, ablation_sweep
 from keras_gappos.analysis.batches import iterate_batches
+from keras_gappos.analysis.channel_ranking import ChannelRanking
+from keras_gappos.analysis.channels import mean_color, rank_channels
 from keras_gappos.analysis.consistency import shift_consistency
 from keras_gappos.analysis.consistency_metric import ShiftConsistencyMetric, ShiftPairs
 from keras_gappos.analysis.consistency_result import ConsistencyResult
+from keras_gappos.analysis.segmentation import (
+    ConfusionMatrix,
+    RegionScores,
+    segmentation_scores,
+)
 
 __all__ = [
+    "ChannelRanking",
+    "ConfusionMatrix",
     "ConsistencyResult",
+    "RegionScores",
     "ShiftConsistencyMetric",
     "ShiftPairs",
+    "ablate",
+    "ablation_sweep",
     "iterate_batches",
+    "mean_color",
+    "rank_channels",
+    "segmentation_scores",
     "shift_consistency",
 ]

@@ -240,8 +240,7 @@ def test_augshift_makes_digits_agree_with_their_shifted_copies():
 
     plain = agreement(lambda model: model)
     consistent = agreement(lambda model: kg.AugShift(model, 2, consistency_weight=1.0, seed=0))
-    print("AGREE", plain, consistent)
-    assert consistent > plain + 0.08
+    assert consistent > plain + 0.08  # about 0.42 and 0.22
 
 
 # Shifts
@@ -475,6 +474,7 @@ def test_exports_the_inner_model(tmp_path):
     import tensorflow as tf
 
     model = kg.AugShift(classifier(), 3)
+    model(IMAGES)  # Keras exports no model that was never called
     model.export(tmp_path / "saved", verbose=False)
     exported = tf.saved_model.load(tmp_path / "saved")
     np.testing.assert_allclose(
