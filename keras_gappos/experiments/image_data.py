@@ -45,7 +45,9 @@ def load_images(settings):
     """
 
     def load(split, limit):
-        images, labels = data.load(settings.dataset, split, settings.data_dir, limit, target="label")
+        images, labels = data.load(
+            settings.dataset, split, settings.data_dir, limit, target="label"
+        )
         return images.astype("float32") / 255, labels
 
     train_images, train_labels = load("train", settings.train_images)
