@@ -97,7 +97,7 @@ class ConsistencyResult:
             axis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=14)
         axes.set_title(
-            f"accuracy {self.accuracy:.1f} %, worst case {self.worst_case:.1f} %", fontsize=15
+            f"mean {self.accuracy:.1f} %, worst case {self.worst_case:.1f} %", fontsize=15
         )
         return axes
 

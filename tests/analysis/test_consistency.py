@@ -257,12 +257,12 @@ def test_the_model_is_left_as_it_was_and_batches_compile_once():
     inputs = keras.Input((6, 6, 1))
     x = keras.layers.Flatten()(Counting()(inputs))
     model = keras.Model(inputs, keras.layers.Dense(3)(x))
-    model.compile("sgd", "mse", jit_compile=False)
     before = model.get_weights()
     calls.clear()
     shift_consistency(model, IMAGES, "exact", max_shift=2, batch_size=3)
-    # One check of the shapes, one trace, and one more for the smaller last batch.
-    assert len(calls) <= (4 if keras.backend.backend() == "tensorflow" else 200)
+    # Batches of 3, 3, 1 under 25 shifts: a trace, a check of the shapes, and, on TensorFlow, one
+    # more for the smaller last batch.
+    assert 1 <= len(calls) <= 4
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(old, new)
 
@@ -370,7 +370,7 @@ def test_plot_shows_accuracy_by_shift():
     axes = result.plot()
     assert axes.get_xlabel() == "shift right (pixels)"
     assert axes.get_ylabel() == "shift down (pixels)"
-    assert axes.get_title() == "accuracy 66.7 %, worst case 0.0 %"
+    assert axes.get_title() == "mean 66.7 %, worst case 0.0 %"
     assert axes.figure.axes[1].get_ylabel() == "top-1 accuracy (%)"
     np.testing.assert_allclose(axes.images[0].get_array(), result.accuracy_map)
     assert axes.images[0].get_extent() == [-1.5, 1.5, 1.5, -1.5]  # up is up
