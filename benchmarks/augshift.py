@@ -49,7 +49,7 @@ class Settings:
     """Training steps in one block."""
     batch_size: int = 64
     """Images B of one AugShift step."""
-    exact_images: int = 256
+    exact_images: int = 512
     """Images whose exact consistency is measured, in one block."""
     width: int = 16
     """Channels of the ResNet-18's first stage."""

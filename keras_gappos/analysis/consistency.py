@@ -95,7 +95,7 @@ def shift_consistency(
     plan = plan_shifts(protocol, image_shape, max_shift, trials, fill_mode, crop_size)
     seen_shape = image_shape if plan.crop_size is None else (*plan.crop_size, image_shape[2])
     classes, threshold = check_classifier(model, seen_shape, dtype, threshold)
-    top1 = ShiftedTop1(model, threshold, plan.fill_mode, fill_value, plan.crop_size)
+    top1 = ShiftedTop1(model, threshold, plan, fill_value)
     top1.check_fill(image_shape, dtype)
     tally = ConsistencyTally(plan, classes)
     num_batches = count_batches(images, batch_size)

@@ -7,6 +7,9 @@ from keras import ops
 from keras_gappos.classifier import decision_threshold, top1
 from keras_gappos.layers import shift_images
 
+# What NumPy calls the fill modes of `shift_images`.
+_PAD_MODES = {"constant": "constant", "nearest": "edge", "reflect": "symmetric", "wrap": "wrap"}
+
 
 class ShiftedTop1(keras.Model):
     """Shifts images, classifies them, and gives the classes: int32 `(batch,)`.
@@ -17,17 +20,16 @@ class ShiftedTop1(keras.Model):
     Args:
         model: a classifier that `check_classifier` has accepted.
         threshold: as in `keras_gappos.classifier.top1`.
-        fill_mode, fill_value: as in `keras_gappos.layers.shift_images`.
-        crop_size: `(height, width)` to cut out, its upper left corner at the offsets; `None` moves
-            the content by the offsets instead.
+        plan: the `ShiftPlan`. Where it shifts all images of a batch alike, the batch gets its
+            margin once and each view is cut out of it, which costs less than a shift for each.
+        fill_value: what comes in at the border with the fill mode "constant".
     """
 
-    def __init__(self, model, threshold, fill_mode, fill_value, crop_size=None):
+    def __init__(self, model, threshold, plan, fill_value):
         super().__init__(autocast=False)
         self.model = model
-        self._threshold = threshold
-        self._fill = fill_mode, fill_value
-        self._crop_size = crop_size
+        self._threshold, self._plan, self._fill_value = threshold, plan, fill_value
+        self._alike = plan.shared or plan.protocol == "exact"
         # As the user asked for his own model; by default XLA where Keras itself would use it.
         settings = {"jit_compile": "auto"}
         if model.compiled:
@@ -41,18 +43,25 @@ class ShiftedTop1(keras.Model):
 
     def check_fill(self, image_shape, dtype):
         """Raises a `ValueError` if images of this dtype cannot hold the fill value."""
-        if self._crop_size is None:
+        if self._plan.crop_size is None:
             images = keras.KerasTensor((None, *image_shape), dtype=np.dtype(dtype).name)
-            shift_images(images, keras.KerasTensor((None, 2), dtype="int32"), *self._fill)
+            offsets = keras.KerasTensor((None, 2), dtype="int32")
+            shift_images(images, offsets, self._plan.fill_mode, self._fill_value)
 
     def call(self, inputs):
-        """The classes for `(images, offsets)`, offsets int32 `(batch, 2)`."""
-        images, offsets = inputs
-        if self._crop_size is None:
-            images = shift_images(images, offsets, *self._fill)
+        """The classes for images and where to look at them.
+
+        That is `(images, corner)`, corner int32 `(2,)`, where all images are shifted alike: they
+        have their margin then. Otherwise `(images, offsets)`, offsets int32 `(batch, 2)`.
+        """
+        images, where = inputs
+        if self._alike:
+            count, height, width, channels = ops.shape(images)
+            height, width = height - self._margin(0), width - self._margin(1)
+            start = [0, where[0], where[1], 0]
+            images = ops.slice(images, start, [count, height, width, channels])
         else:
-            height, width = self._crop_size
-            images = shift_images(images, -offsets, "nearest")[:, :height, :width]
+            images = shift_images(images, where, self._plan.fill_mode, self._fill_value)
         outputs = self.model(images)
         classes = top1(outputs, self._threshold)
         return ops.where(ops.any(ops.isnan(outputs), axis=-1), -1, classes)
@@ -62,7 +71,8 @@ class ShiftedTop1(keras.Model):
 
         Args:
             images: array `(batch, height, width, channels)`.
-            views: int32 array `(views, batch, 2)` of (down, right), in pixels.
+            views: int32 array `(views, batch, 2)` of (down, right), in pixels, as the plan draws
+                them.
 
         Yields:
             int array `(batch,)` for each view.
@@ -75,12 +85,43 @@ class ShiftedTop1(keras.Model):
         if self.jit_compile:  # XLA would compile anew for a smaller batch: fill it up
             self._full = max(count, getattr(self, "_full", 0))
             missing = self._full - count
-        images = ops.convert_to_tensor(_pad(images, missing))  # to the device, once for all views
-        for offsets in views:
-            classes = self.predict_on_batch((images, _pad(offsets, missing)))[:count]
+        images = _pad(images, missing)
+        if self._alike:
+            images, where = self._with_margin(images), self._corners(views[:, 0])
+        else:
+            where = (_pad(offsets, missing) for offsets in views)
+        images = ops.convert_to_tensor(images)  # to the device, once for all views
+        for place in where:
+            classes = self.predict_on_batch((images, place))[:count]
             if classes.min() < 0:
                 raise ValueError("`model` must give numbers. Received: a model that gives NaN")
             yield classes
+
+    def _offsets(self, axis):
+        return (self._plan.rows, self._plan.columns)[axis]
+
+    def _margin(self, axis):
+        """By how many pixels the images are larger than what the classifier sees."""
+        return len(self._offsets(axis)) - 1
+
+    def _with_margin(self, images):
+        """The images with what the shifts bring in; crops have it already, and lose what is more.
+
+        The margin of a shift to one side comes in at the other.
+        """
+        plan = self._plan
+        if plan.crop_size is not None:
+            height, width = (side + self._margin(axis) for axis, side in enumerate(plan.crop_size))
+            return images[:, :height, :width]
+        widths = [(offsets[-1], -offsets[0]) for offsets in (plan.rows, plan.columns)]
+        fill = {"constant_values": self._fill_value} if plan.fill_mode == "constant" else {}
+        return np.pad(images, ((0, 0), *widths, (0, 0)), _PAD_MODES[plan.fill_mode], **fill)
+
+    def _corners(self, offsets):
+        """Upper left corners, int32 `(views, 2)`, of what the classifier sees under offsets."""
+        if self._plan.crop_size is not None:
+            return offsets
+        return np.array([self._plan.rows[-1], self._plan.columns[-1]], "int32") - offsets
 
 
 def check_classifier(model, image_shape, dtype, threshold=None):
