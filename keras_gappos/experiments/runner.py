@@ -3,6 +3,8 @@
 import dataclasses
 import shutil
 
+import keras
+
 from keras_gappos.experiments.backup import EpochBackup
 from keras_gappos.experiments.display import RunDisplay
 from keras_gappos.experiments.results import replacing
@@ -82,8 +84,10 @@ def fit_with_backup(model, folder, job, display, epoch_work, epochs, callbacks, 
 def save_weights(network, folder, name):
     """Saves a network's weights in the folder; returns the file's path inside of it."""
     weights = f"weights/{name}.weights.h5"
+    # A model that was compiled would save its optimizer, too, which is as large as the weights.
+    uncompiled = keras.Model(network.inputs, network.outputs)
     with replacing(folder.path / weights) as temporary:
-        network.save_weights(temporary)
+        uncompiled.save_weights(temporary)
     return weights
 
 
