@@ -84,7 +84,7 @@ import keras
 keras.distribution.initialize(f"127.0.0.1:{port}", 2, rank)
 keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
 
-from tests.training.test_augshift import LABELS, IMAGES, classifier, compiled, kg, trained
+from tests.training.augshift_cases import LABELS, IMAGES, classifier, compiled, kg, trained
 
 rows = [row for start in (0, 8, 16) for row in range(start + 4 * rank, start + 4 * rank + 4)]
 model = compiled(kg.AugShift(classifier(), 3, 25.0, seed=1))
@@ -110,7 +110,7 @@ def test_two_jax_processes_train_as_one_does():
         for rank in range(2)
     ]
     try:
-        results = [process.communicate(timeout=200) for process in processes]
+        results = [process.communicate(timeout=500) for process in processes]
     finally:
         for process in processes:
             process.kill()
