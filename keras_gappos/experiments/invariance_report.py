@@ -261,7 +261,7 @@ def _draw_maps(figure, all_axes, rows):
     maps = [np.asarray(row["accuracy_map"]) for row in rows]
     low, high = min(m.min() for m in maps), max(m.max() for m in maps)
     for ax in all_axes.flat[len(rows) :]:
-        ax.remove()
+        ax.set_axis_off()  # the colour bar needs its place
     for index, (row, values) in enumerate(zip(rows, maps)):
         ax = all_axes.flat[index]
         shift = len(values) // 2
