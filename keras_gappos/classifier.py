@@ -48,7 +48,8 @@ def with_latent(model, latent=None):
         latent: as in `find_latent_layer`.
 
     Returns:
-        A Functional `keras.Model` from the inputs to `(outputs, latents)`.
+        A Functional `keras.Model` from the inputs to `(outputs, latents)`; the outputs are a
+        dictionary of one tensor where the model's are.
 
     Raises:
         ValueError: if there is no such layer, or `latent` gives no single tensor.
@@ -74,7 +75,32 @@ def with_latent(model, latent=None):
             f"`latent` must be a layer that is called and gives one tensor. Received: {layer.name}"
         )
     inputs = graph.inputs[0] if len(graph.inputs) == 1 else graph.inputs
-    return keras.Model(inputs, [graph.outputs[0], seen[-1]])
+    outputs = graph.outputs[0]
+    if isinstance(getattr(model, "output", None), dict):
+        outputs = dict.fromkeys(model.output, outputs)
+    return keras.Model(inputs, [outputs, seen[-1]])
+
+
+def check_channels_last(model):
+    """Raises a `ValueError` if a layer reads the model's images with the channels first.
+
+    Args:
+        model: a Functional or Sequential `keras.Model` of one input.
+    """
+    shape = model.inputs[0].shape[1:]
+    for layer in model.layers:
+        if isinstance(layer, keras.Model) and len(getattr(layer, "inputs", None) or ()) == 1:
+            if layer.inputs[0].shape[1:] == shape:
+                check_channels_last(layer)
+        elif (
+            getattr(layer, "data_format", None) == "channels_first"
+            and layer.input.shape[1:] == shape
+        ):
+            raise ValueError(
+                "`model` must take images (batch, height, width, channels). Received: a model of "
+                f"images {model.inputs[0].shape} whose layer {layer.name!r} has "
+                "data_format='channels_first'"
+            )
 
 
 def decision_threshold(model):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_gappos.classifier import decision_threshold, top1
+from keras_gappos.classifier import check_channels_last, decision_threshold, top1
 from keras_gappos.layers import shift_images
 
 # What NumPy calls the fill modes of `shift_images`.
@@ -62,7 +62,7 @@ class ShiftedTop1(keras.Model):
             images = ops.slice(images, start, [count, height, width, channels])
         else:
             images = shift_images(images, where, self._plan.fill_mode, self._fill_value)
-        outputs = self.model(images)
+        (outputs,) = keras.tree.flatten(self.model(images, training=False))
         classes = top1(outputs, self._threshold)
         return ops.where(ops.any(ops.isnan(outputs), axis=-1), -1, classes)
 
@@ -185,6 +185,7 @@ def _check_input(model, image_shape):
                 f"`images` must be of the shape that `model` takes, {expected}. "
                 f"Received: images of shape {tuple(image_shape)}"
             )
+        check_channels_last(model)
 
 
 def _graph(model):

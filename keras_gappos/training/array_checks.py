@@ -1,11 +1,29 @@
 """Checks of training data that can be made before training: arrays and tensors, not streams."""
 
+import keras
 import numpy as np
 from keras import ops
 
 
+def only_tensor(name, values):
+    """The tensor of a batch's part, which Keras also takes as a list or dictionary of one."""
+    tensors = keras.tree.flatten(values)
+    if len(tensors) != 1:
+        raise ValueError(
+            f"`{name}` must be one array or tensor. Received: a structure of {len(tensors)}"
+        )
+    return tensors[0]
+
+
 def visible_array(values):
-    """Arrays and tensors as NumPy arrays; `None` for what cannot be seen, such as a stream."""
+    """Arrays and tensors, alone or in a list or dictionary of one, as NumPy arrays.
+
+    `None` for what cannot be seen, such as a stream.
+    """
+    leaves = keras.tree.flatten(values)
+    if len(leaves) != 1:
+        return None
+    (values,) = leaves
     if ops.is_tensor(values):
         return ops.convert_to_numpy(values)
     return values if isinstance(values, np.ndarray) else None

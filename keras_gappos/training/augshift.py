@@ -7,9 +7,20 @@ import numpy as np
 from keras import ops
 
 from keras_gappos.arguments import integer, one_of
-from keras_gappos.classifier import decision_threshold, find_latent_layer, top1, with_latent
+from keras_gappos.classifier import (
+    check_channels_last,
+    decision_threshold,
+    find_latent_layer,
+    top1,
+    with_latent,
+)
 from keras_gappos.layers.random_shift import FILL_MODES, draw_offsets, shift_images
-from keras_gappos.training.array_checks import check_class_labels, check_images, visible_array
+from keras_gappos.training.array_checks import (
+    check_class_labels,
+    check_images,
+    only_tensor,
+    visible_array,
+)
 from keras_gappos.training.prepared_model import PreparedModel
 
 # What `prepare` calls a batch of two copies, so that `call` knows it from a batch as it came.
@@ -94,6 +105,7 @@ class AugShift(PreparedModel):
         """In training: two shifted copies of the batch, one after the other."""
         if not training:
             return x, y, sample_weight
+        x = only_tensor("x", x)
         self._check_image_shape(x.shape)
         x, y, sample_weight = keras.tree.map_structure(
             lambda tensor: ops.concatenate([tensor, tensor]),
@@ -105,7 +117,7 @@ class AugShift(PreparedModel):
 
     def call(self, inputs, training=None):
         """The inner model's outputs; for a prepared batch `(outputs, latents)`."""
-        if isinstance(inputs, dict):
+        if isinstance(inputs, dict) and _TWO_COPIES in inputs:
             return tuple(self._outputs_and_latents(inputs[_TWO_COPIES], training))
         return super().call(inputs, training=training)
 
@@ -131,7 +143,7 @@ class AugShift(PreparedModel):
             weights = ops.reshape(_of_first(sample_weight), (-1,))
             distances = distances * ops.cast(weights, distances.dtype)
         self._consistency_tracker.update_state(distances)
-        first, second = ops.split(top1(outputs, self._threshold), 2)
+        first, second = ops.split(top1(only_tensor("y_pred", outputs), self._threshold), 2)
         self._agreement_tracker.update_state(ops.equal(first, second))
         return super().compute_metrics(x, y, outputs, sample_weight)
 
@@ -164,10 +176,15 @@ class AugShift(PreparedModel):
             self._evaluating = False
 
     def _takes_class_labels(self):
-        loss = self.loss
+        loss, *others = keras.tree.flatten(self.loss)
+        if others:
+            return False
+        if str(loss).lower() in ("crossentropy", "ce"):  # Keras goes by the labels' shape
+            return self._threshold is None
+        loss = keras.losses.get(loss)
         if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
             return loss.ignore_class is None
-        return loss == "sparse_categorical_crossentropy"
+        return loss is keras.losses.sparse_categorical_crossentropy
 
     def _check_image_shape(self, shape):
         expected = self.model.input_shape
@@ -204,7 +221,9 @@ def _copies(latents):
 
 
 def _of_first(sample_weight):
-    return None if sample_weight is None else ops.split(sample_weight, 2)[0]
+    if sample_weight is None:
+        return None
+    return ops.split(only_tensor("sample_weight", sample_weight), 2)[0]
 
 
 def _smaller_side(model):
@@ -214,6 +233,7 @@ def _smaller_side(model):
             "`model` must take images (batch, height, width, channels). "
             f"Received: a model with input shape {model.input_shape}"
         )
+    check_channels_last(model)
     return min((side for side in model.input_shape[1:3] if side is not None), default=None)
 
 

@@ -5,7 +5,12 @@ from keras import ops
 
 from keras_gappos.arguments import integer, one_of
 from keras_gappos.layers import place_on_grid
-from keras_gappos.training.array_checks import check_class_labels, check_images, visible_array
+from keras_gappos.training.array_checks import (
+    check_class_labels,
+    check_images,
+    only_tensor,
+    visible_array,
+)
 from keras_gappos.training.prepared_model import PreparedModel
 
 TASKS = ("location", "class")
@@ -58,6 +63,7 @@ class GridTask(PreparedModel):
 
     def prepare(self, x, y, sample_weight, training):
         """Puts each image on a random cell; the target is the cell or the label."""
+        x = only_tensor("x", x)
         self._check_image_shape(x.shape)
         batch_size = ops.shape(x)[0]
         cells = keras.random.randint(

@@ -41,6 +41,11 @@ class PreparedModel(keras.Model):
         """Nothing to make: the inner model has its weights."""
         self.built = True
 
+    @property
+    def output_names(self):
+        """The inner model's; Keras matches losses and metrics that are given by name with them."""
+        return self.model.output_names
+
     def prepare(self, x, y, sample_weight, training):
         """Rewrites one batch; the subclass's own.
 
@@ -102,6 +107,10 @@ class PreparedModel(keras.Model):
         prepared = self._prepare_data(data_batch, training=True)
         self.seed_generator.state.assign(state)
         return super()._symbolic_build(data_batch=prepared)
+
+    def export(self, *args, **kwargs):
+        """As the inner model's `export`."""
+        return self.model.export(*args, **kwargs)
 
     def save_own_variables(self, store):
         """Saves where the random draws stand; the inner model saves itself."""

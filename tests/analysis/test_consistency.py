@@ -267,6 +267,22 @@ def test_the_model_is_left_as_it_was_and_batches_compile_once():
         np.testing.assert_array_equal(old, new)
 
 
+def test_a_model_is_asked_as_predict_asks_it():
+    class TrainingByDefault(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.net = position_dependent_net()
+
+        def call(self, images, training=True):
+            outputs = self.net(images)
+            return [-outputs if training else outputs]
+
+    model = TrainingByDefault()
+    (outputs,) = model.predict(IMAGES, verbose=0)
+    result = shift_consistency(model, IMAGES, "exact", max_shift=0, labels=outputs.argmax(-1))
+    assert result.accuracy == 100
+
+
 def test_works_at_the_end_of_an_epoch():
     model = position_dependent_net()
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -311,6 +327,11 @@ def feature_map():
     return keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Conv2D(2, 3)])
 
 
+def channels_first():
+    pool = keras.layers.GlobalMaxPooling2D(data_format="channels_first")
+    return keras.Sequential([keras.Input((6, 6, 1)), pool])
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -342,6 +363,7 @@ def feature_map():
         ({"threshold": 0.5}, "`threshold` is for models of one output"),
         ({"model": two_outputs()}, r"one output .*shape \[\(None, 2\), \(None, 3\)\]"),
         ({"model": two_inputs()}, "`model` must take images alone"),
+        ({"model": channels_first()}, r"`model` must take .*, channels\).*'channels_first'"),
         ({"model": feature_map()}, r"\[\(None, 4, 4, 2\)\]"),
         ({"model": nan_model()}, "gives NaN"),
         ({"model": lambda images: images}, "`model` must be a keras.Model"),

@@ -36,12 +36,21 @@ def of_vectors():
     return keras.Model(inputs, layers.GlobalAveragePooling1D()(inputs))
 
 
+def channels_first():
+    inputs = keras.Input((3, 8, 8))
+    pool = layers.GlobalAveragePooling2D(data_format="channels_first", name="pool")
+    backbone = keras.Model(inputs, pool(inputs))
+    inputs = keras.Input((3, 8, 8))
+    return keras.Model(inputs, layers.Dense(10)(backbone(layers.Rescaling(2.0)(inputs))))
+
+
 @pytest.mark.parametrize(
     ("model", "arguments", "message"),
     [
         (without_pooling, {}, r"global pooling layer.*model with layers .*'flat', 'head'"),
         (two_outputs, {}, r"`model` must be a Functional model, .* one input and one output"),
         (of_vectors, {}, r"`model` must take images .*input shape \(None, 8, 1\)"),
+        (channels_first, {}, r"`model` must take .*, channels\).*'pool' has .*='channels_first'"),
         (classifier, {"max_shift": 8}, r"`max_shift` must be an integer in \[0, 8\).*max_shift=8"),
         (classifier, {"max_shift": -1}, r"`max_shift` must be an integer in .*max_shift=-1"),
         (classifier, {"max_shift": 0.5}, r"`max_shift` must be an integer in .*max_shift=0.5"),
@@ -61,7 +70,8 @@ def test_bad_arguments_are_named(model, arguments, message):
 
 @functools.cache
 def models_by_form_of_the_loss():
-    losses = (LOSS, "sparse_categorical_crossentropy")
+    by_name = ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy", "crossentropy")
+    losses = (LOSS, [LOSS], keras.losses.sparse_categorical_crossentropy, *by_name)
     return [compiled(kg.AugShift(classifier(), 3), loss) for loss in losses]
 
 
@@ -82,6 +92,8 @@ NAN = np.where(np.arange(24).reshape((24, 1, 1, 1)) == 5, np.nan, IMAGES)
         (IMAGES, LABELS - 1, r"Labels must be integers in \[0, 10\).* from -1 to 8"),
         (IMAGES, LABELS[:, None] + 1, r"Labels must be integers in \[0, 10\).* from 1 to 10"),
         (IMAGES, LABELS[:5], r"a label for each image. Received: 5 labels for 24 images"),
+        ([IMAGES], {"class": LABELS + 1}, r"Labels must be integers in \[0, 10\).* from 1 to 10"),
+        ([IMAGES, IMAGES], LABELS, r"`x` must be one array or tensor.* structure of 2"),
     ],
     ids=[
         "height",
@@ -95,6 +107,8 @@ NAN = np.where(np.arange(24).reshape((24, 1, 1, 1)) == 5, np.nan, IMAGES)
         "below",
         "column",
         "few",
+        "in structures",
+        "two",
     ],
 )
 def test_bad_data_are_refused_before_training(images, labels, message):

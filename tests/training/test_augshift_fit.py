@@ -13,6 +13,7 @@ from keras_gappos.training import augshift
 from tests.training.augshift_cases import (
     IMAGES,
     LABELS,
+    LOSS,
     ON_TORCH,
     PAIR_METRICS,
     Batches,
@@ -98,6 +99,28 @@ def test_loss_scaling_leaves_the_terms_gradient_as_it_is(monkeypatch):
     moved = np.abs(exact - before).max()
     assert moved > 0.05
     np.testing.assert_allclose(half, exact, atol=0.05 * moved)
+
+
+@pytest.mark.tensorflow  # on the others it only takes longer
+def test_a_model_of_named_tensors_trains_as_one_without_names():
+    network = classifier()
+    name = network.input.name
+    images, labels, weights = {name: IMAGES}, {"class": LABELS}, np.linspace(0, 2, 24)
+    network = keras.Model({name: network.input}, {"class": network.output})
+    named, plain = (kg.AugShift(model, 3, 25.0, seed=1) for model in (network, classifier()))
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    by_name = {"loss": {"class": LOSS}, "metrics": {"class": ["accuracy"]}}
+    named.compile(optimizer, **by_name, run_eagerly=True)
+    compiled(plain, run_eagerly=True)
+    arguments = {"epochs": 1, "batch_size": 12}
+    expected = trained(plain, sample_weight=weights, **arguments)
+    history = trained(named, images, labels, sample_weight={"class": weights}, **arguments)
+    assert_same_weights(named.model, plain.model)
+    assert set(history) == set(expected)
+    data = {"verbose": 0, "return_dict": True}
+    expected = plain.evaluate(IMAGES, LABELS, **data)
+    assert named.evaluate(images, labels, **data) == pytest.approx(expected, rel=1e-4)
+    assert named.predict(images, verbose=0)["class"].shape == (24, 10)
 
 
 def test_callbacks_see_the_pairs_in_training_and_the_inner_model_in_validation():
@@ -202,7 +225,6 @@ def test_exports_the_inner_model(tmp_path):
     import tensorflow as tf
 
     model = kg.AugShift(classifier(), 3)
-    model(IMAGES)  # Keras exports no model that was never called
     model.export(tmp_path / "saved", verbose=False)
     exported = tf.saved_model.load(tmp_path / "saved")
     np.testing.assert_allclose(
