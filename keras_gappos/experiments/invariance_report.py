@@ -180,11 +180,12 @@ def _weight_sentence(rows, settings):
     if not trials:
         return [f"AugShift's consistency weight, {chosen[0]:g}, was given."]
     trial = trials[0]
+    tolerance = settings["weight_tolerance"]
     return [
         f"The weight {chosen[0]:g} was chosen on {trial['test_images']:,} held out training "
         f"images, after {trial['epochs']} epochs on {trial['train_images']:,} others: of the "
-        f"weights whose top-1 is at most {settings['weight_tolerance']:g} points below the best "
-        "one's, it has the highest exact consistency."
+        f"weights whose top-1 is at most {tolerance:g} point{'' if tolerance == 1 else 's'} below "
+        "the best one's, it has the highest exact consistency."
     ]
 
 
