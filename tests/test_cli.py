@@ -1,19 +1,22 @@
 import pytest
 
 from keras_gappos import cli
+from keras_gappos.experiments.attack_settings import AttackSettings
 from keras_gappos.experiments.invariance_settings import InvarianceSettings
 from keras_gappos.experiments.location_settings import LocationSettings
 
 
-@pytest.mark.parametrize("experiment", ["location", "invariance"])
-def test_help_names_the_flags_with_units_and_defaults(experiment, capsys):
+@pytest.mark.parametrize(
+    ("experiment", "width"), [("location", 64), ("invariance", 64), ("attack", 16)]
+)
+def test_help_names_the_flags_with_units_and_defaults(experiment, width, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main(["run", experiment, "--help"])
     text = capsys.readouterr().out
     assert end.value.code == 0
     for flag in ("--dataset", "--data-dir", "--output-dir", "--epochs", "--width", "--seed"):
         assert flag in text
-    assert "(default: 64)" in text
+    assert f"(default: {width})" in text
     assert "percent" in text
 
 
@@ -50,6 +53,24 @@ def test_every_setting_of_invariance_is_a_flag(monkeypatch):
     defaults = InvarianceSettings()
     assert [k for k in vars(settings) if vars(settings)[k] == vars(defaults)[k]] == []
     assert (settings.methods, settings.consistency_weights) == (("augshift", "shift"), (3.0, 5.0))
+
+
+def test_every_setting_of_the_attack_is_a_flag(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(cli.attack, "run", lambda settings, console: seen.append(settings) or [])
+    weights = tmp_path / "a.weights.h5"
+    weights.write_text("")
+    flags = "--dataset camvid --data-dir d --output-dir o --train-split validation --test-split t"
+    flags += " --size 90 120 --num-classes 4 --void 9 --depth 34 --width 8 --output-stride 16"
+    flags += f" --weights {weights} --epochs 3 --batch-size 7 --learning-rate 0.2 --weight-decay 0"
+    flags += " --flips True --scale 0.8 1.2 --crop 64 80 --counts 8 16 --method signed_flip"
+    flags += " --normalize --draws 2 --train-images 9 --rank-images 6 --test-images 8"
+    flags += " --precision mixed_float16 --seed 5 --no-show-images"
+    assert cli.main(["run", "attack", *flags.split()]) == 0
+    (settings,) = seen
+    defaults = AttackSettings()
+    assert [k for k in vars(settings) if vars(settings)[k] == vars(defaults)[k]] == []
+    assert (settings.flips, settings.counts, settings.size) == ((True,), (8, 16), (90, 120))
 
 
 def test_the_demo_ends_with_one_sentence_and_the_figure(monkeypatch, capsys, tmp_path):

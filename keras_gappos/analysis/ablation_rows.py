@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from keras_gappos.analysis.class_labels import class_indices
-from keras_gappos.analysis.segmentation import ConfusionMatrix, RegionScores, maps_of
+from keras_gappos.analysis.confusion_matrix import ConfusionMatrix
+from keras_gappos.analysis.segmentation import RegionScores, maps_of
 
 
 class PixelTally:
@@ -22,12 +23,12 @@ class PixelTally:
         self._scores = RegionScores(num_classes, void, regions)
 
     def truth(self, masks, shape):
-        """The masks of a batch, checked against the shape of the network's decisions."""
-        return maps_of(masks, shape)
+        """Where the pixels of a batch count; masks must be of the decisions' shape."""
+        return self._scores.places(maps_of(masks, shape))
 
     def add(self, truth, decided):
         """Counts the pixels of a batch."""
-        self._scores.add(truth, decided)
+        self._scores.add_at(truth, decided)
 
     def scores(self):
         """Dictionary from region to a dictionary of scores in percent."""

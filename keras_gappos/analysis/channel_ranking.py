@@ -1,4 +1,4 @@
-"""The channels of a network, ranked by how much position they carry."""
+"""The channels of a network, ranked by how much position, or of a label, they carry."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ _LISTS = ("channels", "scores", "activity")
 
 @dataclasses.dataclass(frozen=True)
 class ChannelRanking:
-    """What `rank_channels` found.
+    """What `rank_channels` or `rank_channels_by_label` found.
 
     Attributes:
         channels: indices of the channels, best first; `ranking.channels[:20]` are the best 20.
@@ -91,5 +91,7 @@ class ChannelRanking:
         share = ", by activity" if self.settings["normalize"] else ""
         axes.set_ylabel(f"score ({self.settings['method']}{share})", fontsize=15)
         axes.tick_params(labelsize=14)
-        axes.set_title(f"position channels: {self.settings['region']}", fontsize=15)
+        region = self.settings["region"]
+        title = "channels by label" if region == "label" else f"position channels: {region}"
+        axes.set_title(title, fontsize=15)
         return axes

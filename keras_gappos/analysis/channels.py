@@ -8,6 +8,7 @@ import numpy as np
 from keras_gappos.analysis.batches import count_batches, is_array, iterate_batches
 from keras_gappos.analysis.channel_ranking import ChannelRanking
 from keras_gappos.analysis.feature_map import check_image_shape, split_at_feature_map
+from keras_gappos.analysis.latents import Latents
 from keras_gappos.analysis.progress import ProgressBar
 from keras_gappos.analysis.region_mask import HALVES, region_mask
 from keras_gappos.arguments import integer, one_of
@@ -96,7 +97,7 @@ def rank_channels(
     if method == "region":
         mean = _mean_color(mean, images, first.shape[-1], batch_size)
     views, name = _views(method, region, first.shape[1:3], mean)
-    latents = _Latents(parts.latent_model(), model, size=len(first))
+    latents = Latents(parts, model, size=len(first))
     count, total, activity = 0, np.zeros(parts.channels), np.zeros(parts.channels)
     num_batches = count_batches(images, batch_size)
     with ProgressBar("ranking channels", num_batches, enabled=progress) as bar:
@@ -151,27 +152,6 @@ def mean_color(images, batch_size: int = 128) -> np.ndarray:
         total = total + x.sum(axis=(0, 1, 2), dtype="float64")
         pixels += x[..., 0].size
     return total / pixels
-
-
-class _Latents:
-    """Runs batches through the part of the network up to the pooled feature map."""
-
-    def __init__(self, latent_model, model, size):
-        latent_model.compile(jit_compile=model.jit_compile if model.compiled else "auto")
-        self._model, self._size = latent_model, size
-
-    def of(self, images):
-        """float64 array `(batch, channels)`; a `ValueError` if the network gives no numbers."""
-        # A smaller last batch would be compiled anew: fill it up.
-        missing = max(0, self._size - len(images))
-        filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-        z = np.asarray(self._model.predict_on_batch(filled))[: len(images)].astype("float64")
-        if not np.isfinite(z).all():
-            raise ValueError(
-                "`model` must give numbers. Received: a model whose feature map has NaN or "
-                "infinite values"
-            )
-        return z
 
 
 def _method(method, region):

@@ -1,101 +1,14 @@
-"""Scores of segmentations: confusion matrix, IoU, mIoU, pixel accuracy, by region of the image."""
+"""Scores of segmentations by region of the image."""
 
 import numpy as np
-from keras import ops
 
 from keras_gappos.analysis.batches import count_batches, iterate_batches
+from keras_gappos.analysis.confusion_matrix import ConfusionMatrix, check_range, integer_labels
 from keras_gappos.analysis.pixel_classes import PixelClasses
 from keras_gappos.analysis.progress import ProgressBar
-from keras_gappos.arguments import integer, one_of
+from keras_gappos.arguments import one_of
 
 REGIONS = ("whole", "left", "right", "top", "bottom")
-
-
-class ConfusionMatrix:
-    """Counts of pixels by their true and their predicted class, and the scores that follow.
-
-    Args:
-        num_classes: number of classes, at least 1.
-        void: label of the pixels that do not count, an integer of at least 0, or `None`. It may be
-            one of the classes.
-
-    Attributes:
-        matrix: int64 array `(num_classes, num_classes)`; row: true class, column: predicted class.
-
-    Example:
-        >>> confusion = ConfusionMatrix(num_classes=3, void=3)
-        >>> confusion.add(np.array([0, 0, 1, 3]), np.array([0, 1, 1, 2]))
-        >>> confusion.iou.tolist()
-        [50.0, 50.0, nan]
-        >>> confusion.miou
-        50.0
-    """
-
-    def __init__(self, num_classes, void=None):
-        self.num_classes = integer("num_classes", num_classes, 1)
-        self.void = None if void is None else integer("void", void, 0)
-        self.matrix = np.zeros((self.num_classes, self.num_classes), "int64")
-
-    def add(self, truth, predicted):
-        """Counts more pixels.
-
-        Args:
-            truth: array of integers of any shape, each in [0, num_classes) or void.
-            predicted: array of integers of the same shape; in [0, num_classes) wherever the truth
-                is not void.
-
-        Raises:
-            ValueError: for labels that are not integers, of different shapes, or out of range;
-                nothing is counted then.
-        """
-        truth, predicted = _labels("truth", truth), _labels("predicted", predicted)
-        if truth.shape != predicted.shape:
-            raise ValueError(
-                "`predicted` must have the shape of `truth`. "
-                f"Received: shapes {predicted.shape} and {truth.shape}"
-            )
-        if self.void is not None:
-            counts = truth != self.void
-            truth, predicted = truth[counts], predicted[counts]
-        self._check_range("truth", truth)
-        self._check_range("predicted", predicted)
-        pairs = truth.ravel().astype("int64") * self.num_classes + predicted.ravel().astype("int64")
-        counted = np.bincount(pairs, minlength=self.num_classes**2)
-        self.matrix += counted.reshape(self.matrix.shape)
-
-    @property
-    def iou(self):
-        """Percent, float64 `(num_classes,)`: pixels in truth and prediction, of those in either.
-
-        NaN for a class that is in neither.
-        """
-        both = np.diag(self.matrix)
-        either = self.matrix.sum(axis=0) + self.matrix.sum(axis=1) - both
-        return 100 * np.divide(both, either, np.full(len(both), np.nan), where=either > 0)
-
-    @property
-    def miou(self):
-        """Percent, the mean IoU over the classes that are in truth or prediction; NaN for none."""
-        iou = self.iou
-        present = iou[~np.isnan(iou)]
-        return float(present.mean()) if len(present) else float("nan")
-
-    @property
-    def accuracy(self):
-        """Percent of the pixels whose class is right; NaN without pixels."""
-        count = self.matrix.sum()
-        return float(100 * np.trace(self.matrix) / count) if count else float("nan")
-
-    def _check_range(self, name, labels):
-        if not labels.size:
-            return
-        low, high = labels.min(), labels.max()
-        if low < 0 or high >= self.num_classes:
-            void = "" if self.void is None else f" or {self.void}, void"
-            raise ValueError(
-                f"`{name}` must be in [0, {self.num_classes}){void}. "
-                f"Received: a label of {low if low < 0 else high}"
-            )
 
 
 class RegionScores:
@@ -123,6 +36,8 @@ class RegionScores:
             one_of("regions", region, REGIONS): ConfusionMatrix(num_classes, void)
             for region in regions
         }
+        one = next(iter(self.matrices.values()))
+        self._num_classes, self._void = one.num_classes, one.void
 
     def __getitem__(self, region):
         return self.matrices[region]
@@ -133,15 +48,56 @@ class RegionScores:
         Raises:
             ValueError: as `ConfusionMatrix.add`, and for arrays that are no maps.
         """
-        truth, predicted = _labels("truth", truth), _labels("predicted", predicted)
+        truth, predicted = integer_labels("truth", truth), integer_labels("predicted", predicted)
         if truth.ndim < 2 or truth.shape != predicted.shape:
             raise ValueError(
                 "`truth` and `predicted` must be of one shape (..., height, width). "
                 f"Received: shapes {truth.shape} and {predicted.shape}"
             )
+        self.add_at(self.places(truth), predicted)
+
+    def places(self, truth):
+        """What `add_at` needs of the truth, once for all predictions of the same images.
+
+        Args:
+            truth: array of integers `(..., height, width)`, each in [0, num_classes) or void.
+
+        Returns:
+            int64 array of the same shape. The image has nine parts, as on three rows and three
+            columns, the middle ones empty or one pixel wide; each part has `num_classes + 1` rows
+            of predicted classes, the last one for void. These are where a pixel's row begins.
+        """
+        count = self._num_classes
+        labels = integer_labels("truth", truth).astype("int64")
+        void = labels == self._void if self._void is not None else np.zeros(labels.shape, bool)
+        check_range("truth", labels[~void], count, self._void)
+        labels[void] = count
+        rows, columns = (_thirds(length) for length in labels.shape[-2:])
+        return count * (labels + (count + 1) * (3 * rows[:, None] + columns))
+
+    def add_at(self, places, predicted):
+        """Counts pixels, of which `places` tells the truth.
+
+        Args:
+            places: from `places`.
+            predicted: array of integers of the same shape.
+
+        Raises:
+            ValueError: as `add`.
+        """
+        count = self._num_classes
+        predicted = integer_labels("predicted", predicted)
+        if predicted.size and not 0 <= predicted.min() <= predicted.max() < count:
+            valid = places // count % (count + 1) < count  # on void anything may be predicted
+            check_range("predicted", predicted[valid], count, self._void)
+            predicted = np.where(valid, predicted, 0)
+        index = predicted.astype("int64")
+        index += places
+        # One pass over the pixels, whatever the number of regions.
+        table = np.bincount(index.ravel(), minlength=9 * (count + 1) * count)
+        table = table.reshape(3, 3, count + 1, count)
         for region, matrix in self.matrices.items():
-            part = (..., *region_slices(region, *truth.shape[-2:]))
-            matrix.add(truth[part], predicted[part])
+            matrix.matrix += table[region_slices(region, 3, 3)].sum(axis=(0, 1))[:count]
 
     @property
     def miou(self):
@@ -228,7 +184,7 @@ def maps_of(masks, shape):
     """
     if masks is None:
         raise ValueError("`masks` are needed for a score. Received: masks=None")
-    masks = _labels("masks", masks)
+    masks = integer_labels("masks", masks)
     if masks.shape == (*shape, 1):
         masks = masks[..., 0]
     if masks.shape != tuple(shape):
@@ -239,11 +195,7 @@ def maps_of(masks, shape):
     return masks
 
 
-def _labels(name, values):
-    """`values` as an array of integers."""
-    values = ops.convert_to_numpy(values) if ops.is_tensor(values) else np.asarray(values)
-    if values.dtype.kind not in "biu":
-        raise ValueError(
-            f"`{name}` must be class indices, integers. Received: an array of {values.dtype}"
-        )
-    return values
+def _thirds(length):
+    """0, 1 or 2 for each index: in the first half, in the middle of an odd length, in the last."""
+    index = np.arange(length)
+    return (index >= length // 2).astype(int) + (index >= (length + 1) // 2)

@@ -3,10 +3,13 @@
 import re
 import time
 
+import h5py
 import keras
+import numpy as np
 
 from keras_gappos.experiments.results import replacing
 
+_RANDOM = "random_states"  # beside the weights: Keras leaves out those of its layers, as Dropout's
 _NAME = re.compile(r"epoch(\d+)_(\d+)s(_stopped)?\.weights\.h5")
 
 
@@ -40,6 +43,9 @@ class EpochBackup(keras.callbacks.Callback):
             self._start -= int(match[2])
             model.optimizer.build(model.trainable_variables)
             model.load_weights(path)
+            with h5py.File(path) as file:
+                for state, value in zip(_random_states(model), file.get(_RANDOM, ())):
+                    state.assign(value.astype(state.dtype))
 
     @property
     def seconds(self):
@@ -53,6 +59,15 @@ class EpochBackup(keras.callbacks.Callback):
         path = self._folder / f"epoch{self.epochs:04d}_{self.seconds:.0f}s{ending}.weights.h5"
         with replacing(path) as temporary:
             self.model.save_weights(temporary)
+            states = [keras.ops.convert_to_numpy(state) for state in _random_states(self.model)]
+            with h5py.File(temporary, "a") as file:
+                file[_RANDOM] = np.array(states, "int64").reshape(-1, 2)
         for old in self._folder.glob("epoch*"):
             if old != path:
                 old.unlink()
+
+
+def _random_states(model):
+    """The states of a model's seed generators, variables of two integers each."""
+    weights = {id(variable) for variable in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]

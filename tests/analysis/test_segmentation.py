@@ -118,6 +118,36 @@ def test_each_region_counts_its_own_pixels():
     assert scores["left"].matrix.sum() + scores["right"].matrix.sum() == 7
 
 
+@given(st.data())
+def test_regions_count_as_their_slices_do_whatever_the_size_and_the_void(data):
+    shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)))
+    void = data.draw(st.sampled_from([None, 0, 2, VOID]))
+    elements = st.integers(0, VOID if void == VOID else VOID - 1)
+    truth = data.draw(st_numpy.arrays("uint8", shape, elements=elements))
+    predicted = data.draw(st_numpy.arrays("int32", shape, elements=st.integers(0, VOID - 1)))
+    if void is not None:
+        predicted[truth == void] += 7  # no class, but nobody looks there
+    scores = RegionScores(VOID, void, REGIONS)
+    for part in (slice(0, 1), slice(1, None)):
+        scores.add(truth[part], predicted[part])
+    for region in REGIONS:
+        part = (..., *region_slices(region, *shape[1:]))
+        expected = confusion(truth[part], predicted[part], VOID, void)
+        np.testing.assert_array_equal(scores[region].matrix, expected.matrix)
+
+
+def test_maps_that_do_not_fit_are_named_and_not_counted():
+    scores = RegionScores(4, VOID)
+    for truth, predicted, message in [
+        ([[0, -1]], [[0, 0]], r"`truth` must be in \[0, 4\) or 4, void. Received: a label of -1"),
+        ([[0, 4]], [[4, 9]], r"`predicted` must be in .*a label of 4"),
+        ([0, 1], [0, 1], r"one shape \(..., height, width\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            scores.add(np.array(truth), np.array(predicted))
+    assert not scores["whole"].matrix.any()
+
+
 @pytest.mark.parametrize("regions", ["left", (), ("middle",)])
 def test_regions_that_are_none_are_refused(regions):
     with pytest.raises(ValueError, match="`regions` must be"):

@@ -1,0 +1,126 @@
+"""The street scenes of the attack, or what else the settings name."""
+
+import colorsys
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_gappos import data
+from keras_gappos.analysis.segmentation import region_slices
+from keras_gappos.data.segmentation_sets import INFOS, SegmentationInfo, plain_name
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationData:
+    """Images uint8 `(n, height, width, channels)`, masks integers `(n, height, width)`.
+
+    Attributes:
+        info: classes, colours and void label; void is never `None`, so that crops have a label for
+            what lies beyond an image.
+    """
+
+    train_images: np.ndarray
+    train_masks: np.ndarray
+    test_images: np.ndarray
+    test_masks: np.ndarray
+    info: SegmentationInfo
+
+    @property
+    def image_shape(self):
+        """`(height, width, channels)` of one image."""
+        return self.train_images.shape[1:]
+
+
+class ImagesInOrder(keras.utils.PyDataset):
+    """Batches of images in [0, 1] with their masks, in order; the last one may be smaller.
+
+    Args:
+        images: uint8 `(n, height, width, channels)`.
+        masks: integers `(n, height, width)`.
+        batch_size: images in a batch.
+        batch_end: function of nothing, called when a batch was read, or `None`.
+    """
+
+    def __init__(self, images, masks, batch_size, batch_end=None):
+        super().__init__()
+        self._images, self._masks, self._batch_size = images, masks, batch_size
+        self._batch_end = batch_end
+
+    def __len__(self):
+        return -(-len(self._images) // self._batch_size)
+
+    def __getitem__(self, index):
+        batch = slice(index * self._batch_size, (index + 1) * self._batch_size)
+        if self._batch_end is not None:
+            self._batch_end()
+        return self._images[batch].astype("float32") / 255, self._masks[batch]
+
+
+def load_segmentation(settings):
+    """Loads what the settings name.
+
+    Args:
+        settings: an `AttackSettings`.
+
+    Returns:
+        A `SegmentationData`.
+
+    Raises:
+        ValueError: if the data set has no masks, test masks that are void in a whole half, or fewer
+            training images than the one batch that a training needs; see also
+            `keras_gappos.data.load`.
+    """
+
+    def load(split, limit):
+        images, masks = data.load(
+            settings.dataset, split, settings.data_dir, limit, size=settings.size
+        )
+        if masks.ndim != 3:
+            raise ValueError(
+                "`dataset` must be a data set with masks, such as shapes, camvid or cityscapes. "
+                f"Received: dataset={settings.dataset!r}, whose images have one label each"
+            )
+        return images, masks
+
+    train_images, train_masks = load(settings.train_split, settings.train_images)
+    test_images, test_masks = load(settings.scored_split, settings.test_images)
+    if settings.weights is None and len(train_images) < settings.batch_size:
+        raise ValueError(
+            f"There must be at least one batch of training images. Received: {len(train_images)} "
+            f"images, batch_size={settings.batch_size}"
+        )
+    info = _info(settings, (train_masks, test_masks))
+    for masks in (train_masks, test_masks):
+        found = np.unique(masks[masks != info.void])
+        if not len(found) or found.min() < 0 or found.max() >= info.num_classes:
+            raise ValueError(
+                f"`num_classes` and `void` must fit the masks: labels in [0, {info.num_classes}), "
+                f"or {info.void} for void. Received: a data set with labels {found[:30].tolist()}"
+            )
+    for half in ("left", "right"):
+        if (test_masks[(..., *region_slices(half, *test_masks.shape[1:]))] == info.void).all():
+            raise ValueError(
+                f"The test masks must have a class in both halves. Received: void alone in {half!r}"
+            )
+    return SegmentationData(train_images, train_masks, test_images, test_masks, info)
+
+
+def _info(settings, all_masks):
+    """The classes of a known data set, or those that its masks and the settings tell."""
+    info = INFOS.get(plain_name(settings.dataset))
+    if info is not None:
+        if settings.num_classes is not None or settings.void is not None:
+            raise ValueError(
+                f"`num_classes` and `void` of {settings.dataset!r} are known: leave them out. "
+                f"Received: num_classes={settings.num_classes}, void={settings.void}"
+            )
+        return info
+    count = settings.num_classes
+    if count is None:
+        labels = np.unique(np.concatenate([np.unique(masks) for masks in all_masks]))
+        count = int(max(labels[labels != settings.void], default=0)) + 1
+    names = tuple(f"class {index}" for index in range(count))
+    hues = (colorsys.hsv_to_rgb(0.618 * index % 1, 0.65, 0.9) for index in range(count))
+    colors = tuple(tuple(round(255 * part) for part in color) for color in hues)
+    return SegmentationInfo(count, names, colors, count if settings.void is None else settings.void)

@@ -1,0 +1,121 @@
+"""What switching channels off costs: the sweep of the attack, and how its rows are read."""
+
+import numpy as np
+
+from keras_gappos.analysis import ablation_sweep
+from keras_gappos.analysis.segmentation import region_slices
+
+REGIONS = ("whole", "left", "right")
+
+
+def sweep_rows(network, batches, test_masks, rankings, counts, draws, seed, void):
+    """Rows of the sweep over rankings and baselines, with the mIoU of the classes that are there.
+
+    A class counts in a region if the truth has it there. One that is nowhere in the truth would
+    count with an IoU of 0 as soon as a single pixel is taken for it, so that a stray pixel moves
+    the mean by more than any channel; what it takes from the other classes does count.
+
+    Args:
+        network: the segmentation network.
+        batches: batches of test images and masks, for `ablation_sweep`.
+        test_masks: integers `(n, height, width)`, the same masks in one array, with a class that
+            is not void in each half.
+        rankings: dictionary from name to `ChannelRanking`.
+        counts: numbers of channels to switch off.
+        draws, seed: of the random baseline.
+        void: label of pixels that do not count.
+
+    Returns:
+        A list of dictionaries with `ranking` (the given ones, "random", "most_active"), `count`,
+        `region`, `miou`, `accuracy` and `iou`, all in percent; `iou` has `None` for a class that
+        the truth has not. Rows of "random" have `miou_draws` and `miou_std` besides.
+    """
+    channels = len(next(iter(rankings.values())).channels)
+    rng = np.random.default_rng(seed)
+    # As rankings of their own, so that each draw's IoUs are known and not their mean alone.
+    orders = {f"random {draw}": rng.permutation(channels).tolist() for draw in range(draws)}
+    rows = ablation_sweep(
+        network,
+        batches,
+        None,
+        {**rankings, **orders},
+        counts,
+        REGIONS,
+        baselines=("most_active",),
+        void=void,
+        progress=False,
+    )
+    present = {
+        region: _present(test_masks, region, network.output_shape[-1], void) for region in REGIONS
+    }
+    rows = [_of_present_classes(row, present[row["region"]]) for row in rows]
+    merged, others = [], [row for row in rows if row["ranking"] not in orders]
+    for count in counts:
+        for region in REGIONS:
+            drawn = [
+                row
+                for row in rows
+                if row["ranking"] in orders and (row["count"], row["region"]) == (count, region)
+            ]
+            merged.append(_merged(drawn))
+    return [*others, *merged]
+
+
+def largest_effect(rows):
+    """The count at which overall position channels cost most beyond random ones.
+
+    Args:
+        rows: rows of one network.
+
+    Returns:
+        `(count, costs)`: the count, and the cost there by ranking, in points of the whole images'
+        mIoU.
+    """
+    costs = costs_by_count(rows, "whole")
+    count = max(costs["overall"], key=lambda n: (costs["overall"][n] - costs["random"][n], -n))
+    return count, {ranking: found[count] for ranking, found in costs.items()}
+
+
+def costs_by_count(rows, region):
+    """What switching off costs, as a dictionary from ranking to one from count to points of mIoU.
+
+    Args:
+        rows: rows of one network, a count of 0 among them.
+        region: "whole", "left" or "right".
+    """
+    rows = [row for row in rows if row["region"] == region]
+    intact = {row["region"]: row["miou"] for row in rows if row["count"] == 0}[region]
+    costs = {}
+    for row in rows:
+        if row["count"] > 0:
+            costs.setdefault(row["ranking"], {})[row["count"]] = intact - row["miou"]
+    return costs
+
+
+def _present(masks, region, num_classes, void):
+    """Boolean array: which classes the truth has in a region."""
+    part = masks[(..., *region_slices(region, *masks.shape[1:]))]
+    labels = np.unique(part)
+    present = np.zeros(num_classes, bool)
+    present[labels[labels != void]] = True
+    return present
+
+
+def _of_present_classes(row, present):
+    iou = [value if there else None for value, there in zip(row["iou"], present)]
+    return {**row, "iou": iou, "miou": float(np.mean([v for v in iou if v is not None]))}
+
+
+def _merged(drawn):
+    """One row of the mean over the draws."""
+    draws = [row["miou"] for row in drawn]
+    ious = zip(*(row["iou"] for row in drawn))
+    return {
+        **drawn[0],
+        "ranking": "random",
+        "miou": float(np.mean(draws)),
+        "accuracy": float(np.mean([row["accuracy"] for row in drawn])),
+        "iou": [None if None in values else float(np.mean(values)) for values in ious],
+        "miou_draws": draws,
+        "miou_std": float(np.std(draws, ddof=1)) if len(draws) > 1 else None,
+    }
