@@ -23,13 +23,13 @@ from keras_gappos.experiments.attack_data import ImagesInOrder, load_segmentatio
 from keras_gappos.experiments.attack_networks import (
     build_network,
     compile_for_training,
-    load_weights,
     training_batches,
 )
 from keras_gappos.experiments.attack_report import make_table, write_report
 from keras_gappos.experiments.attack_scores import largest_effect, sweep_rows
 from keras_gappos.experiments.attack_settings import AttackSettings
 from keras_gappos.experiments.display import ShowProgress
+from keras_gappos.experiments.given_weights import load_given_weights
 from keras_gappos.experiments.precision import dtype_policy
 from keras_gappos.experiments.results import (
     ResultFolder,
@@ -41,6 +41,7 @@ from keras_gappos.experiments.results import (
 from keras_gappos.experiments.runner import Job, fit_with_backup, run_jobs, save_weights
 
 RANKINGS = ("overall", "left", "right")
+_NETWORK = "a DeepLabv3 of the same depth, width, stem and classes"
 _TRAIN_COST = 3  # a training step costs about three passes
 _RANK_COST = 6  # three rankings, each of two views of every image
 _HEAD_COST = 0.5  # of a pass: what comes after the feature map
@@ -191,7 +192,7 @@ def _checked_counts(settings, channels):
 def _train(settings, job, images, folder, display, network):
     """Trains the network, or loads its weights; returns the `EpochBackup`, or `None`."""
     if settings.weights is not None:
-        load_weights(network, settings.weights)
+        load_given_weights(network, settings.weights, _NETWORK)
         return None
     batches = training_batches(settings, images, job.key["flip"])
     compile_for_training(settings, network, images.info.void, settings.epochs * len(batches))

@@ -1,8 +1,5 @@
 """The segmentation network of the attack, and how it is trained."""
 
-import pathlib
-import warnings
-
 import keras
 
 from keras_gappos import models
@@ -29,28 +26,6 @@ def build_network(settings, image_shape, num_classes):
         width=settings.width,
         output_stride=settings.output_stride,
     )
-
-
-def load_weights(network, path):
-    """Loads weights into a network.
-
-    Args:
-        network: an untrained DeepLabv3.
-        path: of a `.weights.h5` file.
-
-    Raises:
-        ValueError: if they are of another network.
-    """
-    try:
-        with warnings.catch_warnings():  # one for each layer that differs: the error says it all
-            warnings.simplefilter("ignore")
-            network.load_weights(pathlib.Path(path).expanduser())
-    except (ValueError, OSError, KeyError) as error:
-        reason = [*str(error).strip().splitlines(), type(error).__name__][0]
-        raise ValueError(
-            "`weights` must be those of a DeepLabv3 of the same depth, width, stem and classes. "
-            f"Received: weights={str(path)!r} ({reason})"
-        ) from error
 
 
 def training_batches(settings, images, flip):

@@ -2,10 +2,10 @@
 
 import dataclasses
 import math
-import pathlib
 from typing import Literal
 
 from keras_gappos.data.segmentation_sets import plain_name
+from keras_gappos.experiments.given_weights import check_weights_file
 from keras_gappos.experiments.settings_checks import (
     check_above_zero,
     check_at_least,
@@ -112,13 +112,7 @@ class AttackSettings:
             self._check_weights()
 
     def _check_weights(self):
-        if not self.weights.endswith(".weights.h5"):
-            raise ValueError(
-                "`weights` must be a file that Keras saved, whose name ends in .weights.h5. "
-                f"Received: weights={self.weights!r}"
-            )
-        if not pathlib.Path(self.weights).expanduser().is_file():
-            raise FileNotFoundError(f"`weights` is not there. Received: weights={self.weights!r}")
+        check_weights_file(self)
         if len(self.trainings) > 1:
             raise ValueError(
                 "`flips` must say how the one network of `weights` was trained, False or True. "

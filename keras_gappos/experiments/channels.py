@@ -29,7 +29,6 @@ from keras_gappos.experiments.channels_networks import (
     build_network,
     compile_for_training,
     feature_layer,
-    load_weights,
     with_location_head,
 )
 from keras_gappos.experiments.channels_report import make_table, write_report
@@ -42,6 +41,7 @@ from keras_gappos.experiments.channels_scores import (
 )
 from keras_gappos.experiments.channels_settings import SHARES, ChannelsSettings
 from keras_gappos.experiments.display import ShowProgress
+from keras_gappos.experiments.given_weights import load_given_weights
 from keras_gappos.experiments.image_data import load_images
 from keras_gappos.experiments.precision import dtype_policy
 from keras_gappos.experiments.results import ResultFolder, environment, find_row, read_results
@@ -149,7 +149,8 @@ def _train_and_sweep(settings, job, images, folder, display):
     if settings.weights is None:
         epochs, seconds = _train(settings, name, network, "class", images, folder, display, work)
     else:
-        load_weights(network, settings.weights)
+        kind = f"a {network.name} of the same depth, width and classes"
+        load_given_weights(network, settings.weights, kind)
     keras.utils.set_random_seed(settings.seed + 1)
     twin = with_location_head(settings, name, network, shape)
     head_epochs, head_seconds = _train(

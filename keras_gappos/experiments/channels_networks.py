@@ -1,7 +1,5 @@
 """One backbone with two heads: one names the image's class, the other the cell that it is on."""
 
-import pathlib
-
 import keras
 
 from keras_gappos import models
@@ -30,26 +28,6 @@ def build_network(settings, name, task, image_shape, num_classes=None):
         settings.width,
         stem="canvas",
     )
-
-
-def load_weights(network, path):
-    """Loads the weights of a network that was trained for the class.
-
-    Args:
-        network: the untrained network.
-        path: of a `.weights.h5` file.
-
-    Raises:
-        ValueError: if they are of another network.
-    """
-    try:
-        network.load_weights(pathlib.Path(path).expanduser())
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"`weights` must be those of a {network.name} of the same depth, width and classes. "
-            f"Received: weights={str(path)!r} ({reason})"
-        ) from error
 
 
 def feature_layer(network):

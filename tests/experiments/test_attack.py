@@ -12,8 +12,9 @@ from keras_gappos.analysis import ChannelRanking, ablate
 from keras_gappos.experiments import attack
 from keras_gappos.experiments.attack import load_network, run
 from keras_gappos.experiments.attack_data import load_segmentation
-from keras_gappos.experiments.attack_networks import compile_for_training, load_weights
+from keras_gappos.experiments.attack_networks import compile_for_training
 from keras_gappos.experiments.attack_settings import AttackSettings
+from keras_gappos.experiments.given_weights import load_given_weights
 
 SIZE = (16, 24)
 
@@ -220,7 +221,8 @@ def test_weights_of_another_network_are_refused(tmp_path):
     (tmp_path / "damaged.weights.h5").write_text("not HDF5")
     for name in ("seven", "damaged"):
         with pytest.raises(ValueError, match=rf"`weights` must be those .*{name}.weights.h5'"):
-            load_weights(small_network(None, (8, 8, 3), 5), tmp_path / f"{name}.weights.h5")
+            network = small_network(None, (8, 8, 3), 5)
+            load_given_weights(network, tmp_path / f"{name}.weights.h5", "such a network")
 
 
 def test_void_pixels_do_not_train_and_weight_decay_shrinks_kernels_only(tmp_path):
