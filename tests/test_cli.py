@@ -64,6 +64,7 @@ def test_every_setting_of_the_attack_is_a_flag(monkeypatch, tmp_path):
     flags += " --size 90 120 --num-classes 4 --void 9 --depth 34 --width 8 --output-stride 16"
     flags += f" --weights {weights} --epochs 3 --batch-size 7 --learning-rate 0.2 --weight-decay 0"
     flags += " --flips True --scale 0.8 1.2 --crop 64 80 --counts 8 16 --method signed_flip"
+    flags += " --latent head_relu"
     flags += " --normalize --draws 2 --train-images 9 --rank-images 6 --test-images 8"
     flags += " --precision mixed_float16 --seed 5 --no-show-images"
     assert cli.main(["run", "attack", *flags.split()]) == 0

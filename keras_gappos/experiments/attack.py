@@ -146,7 +146,7 @@ def _train_and_attack(settings, job, images, folder, display):
     flip = job.key["flip"]
     keras.utils.set_random_seed(settings.seed)
     network = build_network(settings, images.image_shape, images.info.num_classes)
-    channels = network.get_layer("features").output.shape[-1]
+    channels = network.get_layer(settings.latent).output.shape[-1]
     counts = _checked_counts(settings, channels)
     backup = _train(settings, job, images, folder, display, network)
     rankings = _rank(settings, images, network, display)
@@ -171,7 +171,9 @@ def _train_and_attack(settings, job, images, folder, display):
         "class_names": list(images.info.class_names),
         "weights": save_weights(network, folder, f"deeplabv3_{name}"),
         "rankings": _save_rankings(rankings, folder, name),
-        "predictions": _save_predictions(network, images, rankings, effect_count, folder, name),
+        "predictions": _save_predictions(
+            network, images, rankings, effect_count, settings.latent, folder, name
+        ),
     }
     here = environment()
     # Last of all: they are written with the row, so that on disk are all of these rows or none.
@@ -223,6 +225,7 @@ def _rank(settings, images, network, display):
             network,
             batches,
             region,
+            settings.latent,
             method=method,
             normalize=settings.normalize,
             mean=mean,
@@ -249,6 +252,7 @@ def _sweep(settings, job, images, network, rankings, counts, display):
         images.test_masks,
         rankings,
         counts,
+        settings.latent,
         settings.draws,
         settings.seed,
         images.info.void,
@@ -264,7 +268,7 @@ def _save_rankings(rankings, folder, name):
     return paths
 
 
-def _save_predictions(network, images, rankings, count, folder, name):
+def _save_predictions(network, images, rankings, count, latent, folder, name):
     """Saves the classes that the network gives a few test images, before and after.
 
     No photograph is in the file: `index` says which test images they are.
@@ -274,7 +278,7 @@ def _save_predictions(network, images, rankings, count, folder, name):
     x = images.test_images[index].astype("float32") / 255
     maps = {"index": index, "truth": images.test_masks[index], "before": _classes(network, x)}
     for region, ranking in rankings.items():
-        maps[region] = _classes(ablate(network, ranking.channels[:count]), x)
+        maps[region] = _classes(ablate(network, ranking.channels[:count], latent), x)
     path = f"predictions/{name}.npz"
     with replacing(folder.path / path) as temporary:
         np.savez_compressed(temporary, **maps)

@@ -240,15 +240,20 @@ def _explanation(network, settings):
         if settings["weights"]
         else f"trained for {network['epochs']} epochs on {network['train_images']:,} images"
     )
+    maps = {
+        "features": "the backbone's feature map",
+        "head_relu": "the feature map of the head's last convolution",
+    }
     ways = {"region": "images of which one half is kept", "signed_flip": "signed flip differences"}
     return (
         f"DeepLabv3 on a ResNet-{settings['depth']}, width {settings['width']}, output stride "
-        f"{settings['output_stride']}, {network['channels']} channels in the feature map; "
+        f"{settings['output_stride']}, {network['channels']} channels in "
+        f"{maps[settings['latent']]}; "
         f"{width}x{height} pixels; {trained}; scored on {network['test_images']:,} others. "
         f"Channels were ranked on {network['rank_images']:,} training images: overall by flips, "
         f"left and right by {ways[settings['method']]}"
         f"{', divided by their mean activity' if settings['normalize'] else ''}. Switched off "
-        "means zero in the feature map. Random: the mean of "
+        "means zero in that map. Random: the mean of "
         f"{settings['draws']} draws, after ± their standard deviation. The effect is what overall "
         "channels cost beyond random ones. mIoU is the mean over the classes that the truth has in "
         "that part of the images, as a class that is only in the prediction would count with an "

@@ -8,7 +8,7 @@ from keras_gappos.analysis.segmentation import region_slices
 REGIONS = ("whole", "left", "right")
 
 
-def sweep_rows(network, batches, test_masks, rankings, counts, draws, seed, void):
+def sweep_rows(network, batches, test_masks, rankings, counts, latent, draws, seed, void):
     """Rows of the sweep over rankings and baselines, with the mIoU of the classes that are there.
 
     A class counts in a region if the truth has it there. One that is nowhere in the truth would
@@ -22,6 +22,7 @@ def sweep_rows(network, batches, test_masks, rankings, counts, draws, seed, void
             is not void in each half.
         rankings: dictionary from name to `ChannelRanking`.
         counts: numbers of channels to switch off.
+        latent: name of the layer that gives the feature map.
         draws, seed: of the random baseline.
         void: label of pixels that do not count.
 
@@ -41,6 +42,7 @@ def sweep_rows(network, batches, test_masks, rankings, counts, draws, seed, void
         {**rankings, **orders},
         counts,
         REGIONS,
+        latent=latent,
         baselines=("most_active",),
         void=void,
         progress=False,

@@ -68,6 +68,9 @@ class AttackSettings:
     size."""
     counts: tuple[int, ...] | None = None
     """Numbers of channels to switch off; None takes ten, from 0 to all."""
+    latent: Literal["features", "head_relu"] = "features"
+    """Feature map whose channels are ranked and switched off: the backbone's, as the paper has it,
+    or that of the head's last convolution, from which the classes are read off linearly."""
     method: Literal["region", "signed_flip"] = "region"
     """Ranking of left and right channels: by images of which one half is kept, or by the paper's
     signed difference between images and mirrored ones. Overall channels are ranked by flips."""

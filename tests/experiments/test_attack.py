@@ -40,7 +40,8 @@ def small_network(settings, image_shape, num_classes):
     x = layers.Conv2D(4, 3, padding="same", activation="relu", name="conv")(inputs)
     features = layers.Identity(name="features")(layers.BatchNormalization()(x))
     pooled = layers.Dense(num_classes)(layers.GlobalAveragePooling2D(name="latent")(features))
-    local = layers.Conv2D(num_classes, 1)(layers.Dropout(0.1)(features))
+    head = layers.ReLU(name="head_relu")(layers.Conv2D(3, 1)(layers.Dropout(0.1)(features)))
+    local = layers.Conv2D(num_classes, 1)(head)
     return keras.Model(inputs, layers.Add()([local, layers.Reshape((1, 1, -1))(pooled)]))
 
 
@@ -214,6 +215,19 @@ def test_given_weights_are_attacked_as_the_network_that_they_are_of(tmp_path, sm
     again = run(tiny(tmp_path / "given", weights=weights, batch_size=9))
     assert [row["miou"] for row in again] == pytest.approx([row["miou"] for row in rows])
     assert (again[-1]["epochs"], again[-1]["flip"]) == (0, False)
+
+
+def test_the_heads_channels_are_ranked_and_switched_off_where_asked_for(tmp_path, small):
+    rows = run(tiny(tmp_path, latent="head_relu", counts=(1, 3)))
+    row, network = rows[-1], load_network(tmp_path)
+    assert row["channels"] == 3
+    ranking = ChannelRanking.from_json(tmp_path / row["rankings"]["left"])
+    assert (ranking.settings["latent"], len(ranking.channels)) == ("head_relu", 3)
+    images, _ = data.load("shapes", "test", limit=6, size=SIZE)
+    off = ablate(network, ranking.channels[: row["effect_count"]], "head_relu")
+    with np.load(tmp_path / row["predictions"]) as maps:
+        x = images[maps["index"]].astype("float32") / 255
+        assert (predicted(off, x) == maps["left"]).mean() > 0.99
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

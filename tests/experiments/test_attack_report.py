@@ -63,7 +63,7 @@ def network(folder, flip=False, **more):
 
 def content(rows, **settings):
     fixed = {"dataset": "shapes", "depth": 18, "width": 16, "output_stride": 8, "weights": None}
-    fixed |= {"method": "region", "normalize": False, "draws": 5}
+    fixed |= {"method": "region", "normalize": False, "latent": "features", "draws": 5}
     return {
         "command": "keras-gappos run attack --width 16",
         "settings": fixed | settings,
@@ -105,7 +105,8 @@ def test_the_tables_have_every_count_half_and_class(tmp_path):
     assert classes[2] == ["ground", "90.0", "90.0", "90.0", "90.0"]
     assert classes[3] == ["square", "80.0", "20.0", "70.0", "60.0"]  # no circle in the truth
     assert "`keras-gappos run attack --width 16` with jax 1.0 on CPU, 2 cores" in text
-    assert "128 channels in the feature map; 12x8 pixels; trained for 40 epochs on 400" in text
+    assert "128 channels in the backbone's feature map; 12x8 pixels; " in text
+    assert "trained for 40 epochs on 400" in text
 
 
 def test_both_networks_are_reported_the_one_without_flips_first(tmp_path):

@@ -34,6 +34,7 @@ def rows():
         TRUTH,
         {"overall": ranking},
         (0, 1, 3),
+        latent="features",
         draws=4,
         seed=0,
         void=VOID,
