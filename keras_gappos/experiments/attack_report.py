@@ -8,7 +8,12 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from keras_gappos.experiments.attack_figure import draw
-from keras_gappos.experiments.attack_scores import REGIONS, costs_by_count, largest_effect
+from keras_gappos.experiments.attack_scores import (
+    REGIONS,
+    costs_by_count,
+    largest_effect,
+    largest_side_effect,
+)
 from keras_gappos.experiments.results import find_row, replacing
 
 NAMES = {
@@ -131,8 +136,9 @@ def _side_table(rows):
         cells = []
         for side in _SIDES:
             left, right = (costs[half][side][count] for half in _SIDES)
-            more = left - right if side == "left" else right - left
-            cells += [_points(left), _points(right), f"{_points(more)}{_times(costs, side, count)}"]
+            own, other = (left, right) if side == "left" else (right, left)
+            more = f"{_points(own - other)}{_times(own, other)}"
+            cells += [_points(left), _points(right), more]
         table.add_row(str(count), *cells)
     return table
 
@@ -157,11 +163,9 @@ def _points(value):
     return f"{round(value, 1) + 0.0:.1f}"
 
 
-def _times(costs, side, count):
+def _times(own, other):
     """How many times what the other half loses, if that is something, and less."""
-    other = {"left": "right", "right": "left"}[side]
-    own, others = costs[side][side][count], costs[other][side][count]
-    return f" ({own / others:.1f} x)" if own > others >= 0.1 else ""
+    return f" ({own / other:.1f} x)" if own > other >= 0.1 else ""
 
 
 def _markdown(content, networks):
@@ -197,19 +201,24 @@ def effect_sentence(rows):
     count, costs = largest_effect(rows)
     random = find_row(rows, {"ranking": "random", "count": count, "region": "whole"})
     spread = "" if random["miou_std"] is None else f" ± {random['miou_std']:.1f}"
-    halves = {half: costs_by_count(rows, half) for half in _SIDES}
-    sides = [
-        f"the {count} best {side} channels cost the {side} half "
-        f"{_points(halves[side][side][count])} and the {other} half "
-        f"{_points(halves[other][side][count])}{_times(halves, side, count)}"
-        for side, other in (_SIDES, _SIDES[::-1])
-    ]
     return (
         f"The effect is largest at N = {count}: the {count} best overall position channels cost "
         f"{_points(costs['overall'])} points of mIoU, {count} random ones "
         f"{_points(costs['random'])}{spread}{_ratio(costs)}, the {count} most active ones "
-        f"{_points(costs['most_active'])}; {'; '.join(sides)}. {_first_ten(rows)}"
+        f"{_points(costs['most_active'])}. {_side_sentence(rows)} {_first_ten(rows)}"
     )
+
+
+def _side_sentence(rows):
+    """What the channels of each side cost where they tell the halves apart most."""
+    parts = []
+    for side, other_side in (_SIDES, _SIDES[::-1]):
+        count, own, other = largest_side_effect(rows, side)
+        parts.append(
+            f"{side} channels at N = {count}, where they cost the {side} half {_points(own)} and "
+            f"the {other_side} half {_points(other)}{_times(own, other)}"
+        )
+    return f"The halves are furthest apart for {'; for '.join(parts)}."
 
 
 def _ratio(costs):

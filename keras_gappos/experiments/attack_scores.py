@@ -78,6 +78,23 @@ def largest_effect(rows):
     return count, {ranking: found[count] for ranking, found in costs.items()}
 
 
+def largest_side_effect(rows, side):
+    """The count at which the channels of one side cost its half most beyond the other half.
+
+    Args:
+        rows: rows of one network.
+        side: "left" or "right".
+
+    Returns:
+        `(count, own, other)`: the count, and the cost there in the side's own half and in the
+        other one, in points of the half's mIoU.
+    """
+    halves = ("left", "right") if side == "left" else ("right", "left")
+    own, other = (costs_by_count(rows, half)[side] for half in halves)
+    count = max(own, key=lambda n: (own[n] - other[n], -n))
+    return count, own[count], other[count]
+
+
 def costs_by_count(rows, region):
     """What switching off costs, as a dictionary from ranking to one from count to points of mIoU.
 

@@ -119,14 +119,15 @@ def test_both_networks_are_reported_the_one_without_flips_first(tmp_path):
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_sentence_says_what_it_costs_where_the_effect_is_largest():
-    assert effect_sentence(sweep()) == (
+def test_the_sentence_says_what_it_costs_where_the_effects_are_largest():
+    wide = MIOU | {"right": [(80,) * 3, (50, 79, 20), (50, 75, 25)]}
+    assert effect_sentence(sweep(miou=wide)) == (
         "The effect is largest at N = 64: the 64 best overall position channels cost 60.0 points "
-        "of mIoU, 64 random ones 10.0 ± 1.5 (6.0 times less), the 64 most active ones 20.0; the 64 "
-        "best left channels cost the left half 60.0 and the right half 0.0; the 64 best right "
-        "channels cost the right half 55.0 and the left half 5.0 (11.0 x). The first N at which "
-        "overall channels cost at least 10 points is 16: 10.0, against 1.0 for random ones and 4.0 "
-        "for the most active."
+        "of mIoU, 64 random ones 10.0 ± 1.5 (6.0 times less), the 64 most active ones 20.0. The "
+        "halves are furthest apart for left channels at N = 64, where they cost the left half 60.0 "
+        "and the right half 0.0; for right channels at N = 16, where they cost the right half 60.0 "
+        "and the left half 1.0 (60.0 x). The first N at which overall channels cost at least 10 "
+        "points is 16: 10.0, against 1.0 for random ones and 4.0 for the most active."
     )
 
 
