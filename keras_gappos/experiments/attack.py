@@ -26,7 +26,7 @@ from keras_gappos.experiments.attack_networks import (
     training_batches,
 )
 from keras_gappos.experiments.attack_report import make_table, write_report
-from keras_gappos.experiments.attack_scores import largest_effect, sweep_rows
+from keras_gappos.experiments.attack_scores import intact_scores, largest_effect, sweep_rows
 from keras_gappos.experiments.attack_settings import AttackSettings
 from keras_gappos.experiments.display import ShowProgress
 from keras_gappos.experiments.given_weights import load_given_weights
@@ -117,6 +117,17 @@ def load_network(output_dir, flip=False):
     network = build_network(settings, row["image_shape"], row["num_classes"])
     network.load_weights(output_dir / row["weights"])
     return network
+
+
+def score(network, images):
+    """`miou` and `accuracy` of a trained network, in percent.
+
+    Args:
+        network: the trained network.
+        images: a `SegmentationData`.
+    """
+    batches = ImagesInOrder(images.test_images, images.test_masks, _BATCH)
+    return intact_scores(network, batches, images.test_masks, images.info.void)
 
 
 def _intact(flip):

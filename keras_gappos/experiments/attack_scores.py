@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_gappos.analysis import ablation_sweep
-from keras_gappos.analysis.segmentation import region_slices
+from keras_gappos.analysis.segmentation import region_slices, segmentation_scores
 
 REGIONS = ("whole", "left", "right")
 
@@ -61,6 +61,18 @@ def sweep_rows(network, batches, test_masks, rankings, counts, latent, draws, se
             ]
             merged.append(_merged(drawn))
     return [*others, *merged]
+
+
+def intact_scores(network, batches, test_masks, void):
+    """`miou` and `accuracy` of a whole network on whole images, in percent, as in `sweep_rows`.
+
+    Args:
+        network, batches, test_masks, void: as in `sweep_rows`.
+    """
+    scores = segmentation_scores(network, batches, void=void, regions=("whole",), progress=False)
+    whole = {"iou": scores["whole"].iou, "accuracy": scores["whole"].accuracy}
+    present = _present(test_masks, "whole", network.output_shape[-1], void)
+    return {k: _of_present_classes(whole, present)[k] for k in ("miou", "accuracy")}
 
 
 def largest_effect(rows):

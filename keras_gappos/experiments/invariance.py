@@ -191,7 +191,7 @@ def _train_and_score(settings, job, images, folder, display):
         x=batches,
         shuffle=False,  # it would be Keras' own, which no seed of ours tells
     )
-    row = {**key, **_scores(settings, network, scored, scored_labels)}
+    row = {**key, **score(settings, network, scored, scored_labels)}
     display.advance(job.work - image_cost * len(train) * epochs)
     if weight is not None:
         row["consistency_weight"] = weight
@@ -227,8 +227,17 @@ def _consistency_weight(settings, key, rows):
     return choose_weight(trials, settings.weight_tolerance)
 
 
-def _scores(settings, network, images, labels):
-    """Accuracy and consistency of a trained network."""
+def score(settings, network, images, labels):
+    """Accuracy and consistency of a trained network.
+
+    Args:
+        settings: an `InvarianceSettings`.
+        network: the trained network.
+        images, labels: to score on, as `ImageData` has them.
+
+    Returns:
+        A dictionary with those entries of a row, `top1` to `accuracy_map`.
+    """
     batch_size = _TEST_BATCHES * settings.batch_size
 
     def measure(protocol, count=None, **arguments):

@@ -4,7 +4,7 @@ import keras
 
 from keras_gappos import layers, models, training
 
-_DOWNSAMPLING = {"blurpool": "blur", "aps": "polyphase", "augshift_blurpool": "blur"}
+DOWNSAMPLING = {"blurpool": "blur", "aps": "polyphase", "augshift_blurpool": "blur"}
 
 
 def build_network(settings, method, image_shape, num_classes):
@@ -22,7 +22,7 @@ def build_network(settings, method, image_shape, num_classes):
         num_classes,
         width=settings.width,
         stem=settings.stem,
-        downsampling=_DOWNSAMPLING.get(method, "stride"),
+        downsampling=DOWNSAMPLING.get(method, "stride"),
     )
 
 

@@ -126,6 +126,40 @@ def load_network(output_dir, network, task, grid_size):
     return model
 
 
+def score(settings, key, network, images, callbacks=()):
+    """Scores a trained network, whose own random draws do not matter: those of the seed are used.
+
+    Args:
+        settings: a `LocationSettings`.
+        key: dictionary with `network`, `task` and `grid_size`.
+        network: the trained network.
+        images: an `ImageData`.
+        callbacks: Keras callbacks for `evaluate`.
+
+    Returns:
+        A list: the accuracy of each test pass, in percent.
+    """
+    shape, num_classes = images.image_shape, images.num_classes
+    fresh = build_network(settings, **key, image_shape=shape, num_classes=num_classes)
+    fresh.set_weights(network.get_weights())  # all but the states of random generators
+    task = training.GridTask(fresh, key["grid_size"], key["task"], seed=settings.seed)
+    task.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+    )
+    return [
+        100
+        * task.evaluate(
+            images.test_images,
+            images.test_labels,
+            batch_size=settings.batch_size,
+            verbose=0,
+            callbacks=list(callbacks),
+            return_dict=True,
+        )["accuracy"]
+        for _ in range(settings.passes_of(key["grid_size"]))
+    ]
+
+
 def _work(settings, key, images):
     """The work of one row, in test pixels over image pixels."""
     train = _TRAIN_COST * settings.epochs_of(key["task"]) * len(images.train_images)
@@ -159,18 +193,7 @@ def _train_and_score(settings, job, images, folder, display):
         y=images.train_labels,
         batch_size=settings.batch_size,
     )
-    accuracies = [
-        100
-        * task.evaluate(
-            images.test_images,
-            images.test_labels,
-            batch_size=settings.batch_size,
-            verbose=0,
-            callbacks=[progress],
-            return_dict=True,
-        )["accuracy"]
-        for _ in range(settings.passes_of(grid_size))
-    ]
+    accuracies = score(settings, key, network, images, [progress])
     name = f"{network.name}_{task_name}_{grid_size}x{grid_size}"
     row = {
         **key,
