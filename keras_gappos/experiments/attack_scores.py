@@ -93,6 +93,8 @@ def largest_effect(rows):
 def largest_side_effect(rows, side):
     """The count at which the channels of one side cost its half most beyond the other half.
 
+    Of counts that are equal to a tenth of a point it is the smallest.
+
     Args:
         rows: rows of one network.
         side: "left" or "right".
@@ -103,7 +105,7 @@ def largest_side_effect(rows, side):
     """
     halves = ("left", "right") if side == "left" else ("right", "left")
     own, other = (costs_by_count(rows, half)[side] for half in halves)
-    count = max(own, key=lambda n: (own[n] - other[n], -n))
+    count = max(own, key=lambda n: (round(own[n] - other[n], 1), -n))
     return count, own[count], other[count]
 
 
