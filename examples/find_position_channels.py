@@ -60,8 +60,8 @@ def attack_small_network():
 
 def rank_network(model):
     """Ranks the channels in front of the last global pooling; saves the network without some."""
-    images, _ = load("shapes", "test", size=model.input_shape[1:3])  # better: your own
-    images = images / 127.5 - 1  # in the units that the network takes
+    images, _ = load("shapes", "test", size=[side or 224 for side in model.input_shape[1:3]])
+    images = images / 127.5 - 1  # better: your own, in the units that the network takes
     for region in REGIONS:
         ranking = rank_channels(model, images, region, batch_size=16)
         print(f"{region:8} {len(ranking.channels)} channels, best first:", *ranking.channels[:8])

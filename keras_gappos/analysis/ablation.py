@@ -15,6 +15,7 @@ from keras_gappos.analysis.feature_map import (
     find_feature_map,
     split_at_feature_map,
 )
+from keras_gappos.analysis.pixel_classes import count_classes
 from keras_gappos.analysis.progress import ProgressBar
 from keras_gappos.analysis.recorded_graph import RecordedGraph
 from keras_gappos.analysis.shifted_top1 import check_classifier
@@ -216,7 +217,7 @@ class _Head:
         filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
         tensors = keras.tree.flatten(self._front.predict_on_batch(filled))
         tensors = [ops.convert_to_tensor(t) for t in tensors]  # to the device, once for all sets
-        for keep in sets:
+        for keep in map(ops.convert_to_tensor, sets):  # Keras on PyTorch takes no mixture
             classes = np.asarray(self._back.predict_on_batch([*tensors, keep]))[: len(images)]
             if classes.min() < 0:
                 raise ValueError("`model` must give numbers. Received: a model that gives NaN")
@@ -233,10 +234,4 @@ def _classes(model, images, threshold):
             "`model` must give one output, (batch, height, width, classes) or (batch, classes). "
             f"Received: a model with outputs of shape {shapes}"
         )
-    if (shapes[0][-1] == 1) != (threshold is not None):
-        raise ValueError(
-            "`threshold` is needed for a segmentation network of one output per pixel (0.0 for "
-            "logits, 0.5 for probabilities), and for no other. "
-            f"Received: threshold={threshold}, outputs of shape {shapes[0]}"
-        )
-    return max(shapes[0][-1], 2), threshold
+    return count_classes(shapes[0], threshold), threshold

@@ -156,7 +156,8 @@ def mean_color(images, batch_size: int = 128) -> np.ndarray:
 
 def _method(method, region):
     overall = isinstance(region, str) and region == "overall"
-    method = one_of("method", method or ("flip" if overall else "region"), METHODS)
+    default = "flip" if overall else "region"
+    method = one_of("method", default if method is None else method, METHODS)
     half = isinstance(region, str) and region in HALVES
     fits = {"flip": overall, "signed_flip": half, "region": not overall}
     if not fits[method]:
@@ -190,7 +191,10 @@ def _mean_color(mean, images, channels, batch_size):
                 "reads them. Received: mean=None"
             )
         return mean_color(images, batch_size)
-    values = np.asarray(mean, dtype="float64")
+    try:
+        values = np.asarray(mean, dtype="float64")
+    except (TypeError, ValueError):  # no numbers
+        values = np.full((), np.nan)
     if values.shape not in ((), (channels,)) or not np.isfinite(values).all():
         raise ValueError(
             f"`mean` must be one finite number, or {channels}, one for each channel of the images. "

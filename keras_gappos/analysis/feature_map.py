@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_gappos.analysis.recorded_graph import RecordedGraph
-from keras_gappos.classifier import find_latent_layer
+from keras_gappos.classifier import check_channels_last, find_latent_layer
 
 _AVERAGES = (
     keras.layers.GlobalAveragePooling1D,
@@ -48,7 +48,7 @@ class SplitModel:
         features = self.front.outputs[0]
         axes = tuple(range(1, len(features.shape) - 1))
         pool = ops.max if isinstance(self.layer, _MAXIMA) else ops.mean
-        return keras.Model(self.front.inputs, pool(ops.cast(features, "float32"), axis=axes))
+        return keras.Model(self.front.input, pool(ops.cast(features, "float32"), axis=axes))
 
 
 def split_at_feature_map(model, latent=None):
@@ -85,7 +85,8 @@ def _split(model, path):
     crossing = [features, *others]
     stand_ins = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in crossing]
     outputs = graph.outputs_with(features, stand_ins[0], dict(zip(map(id, others), stand_ins[1:])))
-    front = keras.Model(graph.inputs, crossing, name=f"{model.name}_front")
+    inputs = graph.inputs[0] if len(graph.inputs) == 1 else graph.inputs
+    front = keras.Model(inputs, crossing, name=f"{model.name}_front")
     back = keras.Model(stand_ins, outputs, name=f"{model.name}_back")
     return SplitModel(front, back, pooling)
 
@@ -97,26 +98,36 @@ def find_feature_map(model, latent=None):
         model: a Functional or Sequential `keras.Model`.
         latent: a global pooling layer, whose input is the feature map, or any layer that gives a
             feature map `(batch, ..., channels)`; or its name. `None` means the last global pooling
-            layer.
+            layer, in the models inside, too.
 
     Returns:
         A list of layers: those models, from the outside in, that contain the layer, and the layer.
 
     Raises:
         ValueError: if there is no such layer, or `model` is neither Functional nor Sequential, or
-            not built.
+            not built, or reads its images with the channels first.
     """
     if not _inputs(model):
         raise ValueError(
             "`model` must be a Functional or Sequential keras.Model that knows its inputs; of a "
             f"model that wraps one, give `.model`. Received: {model!r}"
         )
-    path = _search(model, latent) if latent is not None else None
-    path = path or [find_latent_layer(model, latent)]
-    # A backbone that ends in global pooling stands for that layer.
-    while _inputs(path[-1]) and len(path[-1].outputs[0].shape) == 2:
-        path.append(find_latent_layer(path[-1]))
+    check_channels_last(model)
+    path = _last_pooling(model) if latent is None else _search(model, latent)
+    path = path or [find_latent_layer(model, latent)]  # which says what is wrong
+    # A backbone or classifier inside stands for its last global pooling layer.
+    if _inputs(path[-1]) and len(path[-1].outputs[0].shape) == 2:
+        path += _last_pooling(path[-1]) or [find_latent_layer(path[-1])]
     return path
+
+
+def _last_pooling(model):
+    for layer in reversed(model.layers):
+        if isinstance(layer, _AVERAGES + _MAXIMA):
+            return [layer]
+        if _inputs(layer) and (path := _last_pooling(layer)):
+            return [layer, *path]
+    return None
 
 
 def _search(model, latent):

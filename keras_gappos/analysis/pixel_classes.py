@@ -4,15 +4,18 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_gappos.classifier import top1
+
 
 class PixelClasses(keras.Model):
     """A segmentation network's class for each pixel, taken where the network runs.
 
     Args:
         model: a `keras.Model` with one output `(batch, height, width, classes)`.
+        threshold: for a model of one output per pixel, the output above which the class is 1.
 
     Raises:
-        ValueError: for another model.
+        ValueError: for another model, or a `threshold` that does not fit it.
 
     Attributes:
         num_classes: number of classes.
@@ -23,7 +26,7 @@ class PixelClasses(keras.Model):
         (1, 32, 48)
     """
 
-    def __init__(self, model):
+    def __init__(self, model, threshold=None):
         super().__init__(autocast=False)
         outputs = keras.tree.flatten(getattr(model, "outputs", None) or [])
         if len(outputs) != 1 or len(outputs[0].shape) != 4 or not outputs[0].shape[-1]:
@@ -32,7 +35,8 @@ class PixelClasses(keras.Model):
                 f"Received: {model!r} with outputs of shape {[tuple(o.shape) for o in outputs]}"
             )
         self.model = model
-        self.num_classes = outputs[0].shape[-1]
+        self.num_classes = count_classes(tuple(outputs[0].shape), threshold)
+        self._threshold = threshold
         compiled = getattr(model, "compiled", False)
         self.compile(jit_compile=model.jit_compile if compiled else "auto")
         self.build(None)
@@ -44,7 +48,7 @@ class PixelClasses(keras.Model):
     def call(self, inputs):
         """Classes int32 `(batch, height, width)`; -1 where the network gives NaN."""
         outputs = self.model(inputs, training=False)
-        classes = ops.cast(ops.argmax(outputs, axis=-1), "int32")
+        classes = top1(outputs, self._threshold)
         return ops.where(ops.any(ops.isnan(outputs), axis=-1), -1, classes)
 
     def decide(self, images):
@@ -61,3 +65,22 @@ class PixelClasses(keras.Model):
         if classes.min() < 0:
             raise ValueError("`model` must give numbers. Received: a model that gives NaN")
         return classes
+
+
+def count_classes(shape, threshold):
+    """The number of classes that a segmentation network decides between.
+
+    Args:
+        shape: of its outputs, `(batch, height, width, classes)`.
+        threshold: as in `PixelClasses`.
+
+    Raises:
+        ValueError: for one output per pixel without a threshold, or several with one.
+    """
+    if (shape[-1] == 1) != (threshold is not None):
+        raise ValueError(
+            "`threshold` is needed for a segmentation network of one output per pixel (0.0 for "
+            "logits, 0.5 for probabilities), and for no other. "
+            f"Received: threshold={threshold}, outputs of shape {shape}"
+        )
+    return max(shape[-1], 2)

@@ -134,6 +134,7 @@ def segmentation_scores(
     *,
     void=None,
     regions=("whole", "left", "right"),
+    threshold=None,
     batch_size=16,
     progress=True,
 ):
@@ -148,6 +149,7 @@ def segmentation_scores(
             data set brings its own.
         void: label of the pixels that do not count, or `None`.
         regions: as in `RegionScores`.
+        threshold: for a model of one output per pixel, the output above which the class is 1.
         batch_size: number of images in a batch, for an array of images.
         progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
 
@@ -155,9 +157,9 @@ def segmentation_scores(
         `RegionScores`: `result["whole"].miou`, `result.miou["left"]`, `result["whole"].iou`.
 
     Raises:
-        ValueError: for a model without such an output or one that gives NaN, missing masks, masks
-            of another size than the output, labels beyond the model's classes that are not void,
-            images that are empty or not finite.
+        ValueError: for a model without such an output or one that gives NaN, a `threshold` that
+            does not fit it, missing masks, masks of another size than the output, labels beyond the
+            model's classes that are not void, images that are empty or not finite.
 
     Example:
         >>> images, masks = keras_gappos.data.load("shapes", "test", limit=4)
@@ -166,7 +168,7 @@ def segmentation_scores(
         >>> 0 <= scores["whole"].miou <= 100
         True
     """
-    pixels = PixelClasses(model)
+    pixels = PixelClasses(model, threshold)
     scores = RegionScores(pixels.num_classes, void, regions)
     with ProgressBar("segmentation", count_batches(images, batch_size), enabled=progress) as bar:
         for x, y in iterate_batches(images, masks, batch_size):

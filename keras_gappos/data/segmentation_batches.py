@@ -159,6 +159,8 @@ def _checked_arrays(images, masks):
             "`images` must be uint8 of shape (n, height, width, channels). Received: "
             f"{getattr(images, 'dtype', type(images).__name__)} {getattr(images, 'shape', '')}"
         )
+    if not len(images):
+        raise ValueError("There are no images. Received: `images` is empty")
     shape, dtype = getattr(masks, "shape", None), getattr(masks, "dtype", np.dtype(object))
     if shape != images.shape[:3] or not np.issubdtype(dtype, np.integer):
         raise ValueError(

@@ -97,6 +97,16 @@ def test_a_backbone_that_is_one_layer(tmp_path, pooling, latent):
     assert row["top1"] == pytest.approx(100 * (predict(ablated).argmax(-1) == LABELS).mean())
 
 
+@pytest.mark.parametrize("latent", [None, "inside"])
+def test_a_classifier_that_is_one_layer_stands_for_its_last_pooling(latent):
+    inside = keras.Sequential(classifier().layers, name="inside")
+    net = keras.Sequential([keras.Input((8, 12, 2)), layers.Rescaling(1.0), inside])
+    ours, theirs = ablate(net, [0, 3], latent), ablate(inside, [0, 3])
+    assert (predict(ours) != predict(net)).any()
+    np.testing.assert_allclose(predict(ours), predict(theirs), atol=1e-6)
+    assert rank_channels(net, IMAGES, latent=latent).settings["latent"] == "gap"
+
+
 def test_a_latent_name_that_two_backbones_have_is_refused():
     inputs = keras.Input((8, 12, 2))
     one, other = backbone(True, "one"), backbone(True, "other")
@@ -217,6 +227,8 @@ def test_one_output_per_pixel_needs_a_threshold():
     row, *_ = ablation_sweep(*arguments, latent="map", baselines=(), threshold=0.0)
     expected = 100 * ((predict(net)[..., 0] > 0) == MASKS % 2).mean()
     assert row["accuracy"] == pytest.approx(expected)
+    scores = segmentation_scores(net, IMAGES, MASKS % 2, threshold=0.0)
+    assert 0 < scores["whole"].accuracy == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +261,17 @@ def test_a_layer_that_is_called_twice_is_refused():
 
 def test_channels_first_are_refused():
     pool = layers.GlobalAveragePooling2D(data_format="channels_first")
-    net = keras.Sequential([keras.Input((8, 12, 2)), layers.Conv2D(2, 1), pool])
+    net = keras.Sequential([keras.Input((8, 12, 2)), layers.Conv2D(4, 1), pool])
     with pytest.raises(ValueError, match="Channels must be the last axis"):
         ablate(net, [0])
+
+
+def test_a_network_of_channels_first_is_refused_whatever_the_latent():
+    first = {"data_format": "channels_first"}
+    stack = [layers.Conv2D(2, 1, **first), layers.ReLU(name="map"), layers.Flatten()]
+    net = keras.Sequential([keras.Input((2, 8, 12)), *stack])
+    with pytest.raises(ValueError, match=r"must take images \(batch, height, width, channels\)"):
+        ablate(net, [0], "map")
 
 
 @pytest.mark.parametrize(

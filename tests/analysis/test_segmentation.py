@@ -194,6 +194,13 @@ def test_masks_that_do_not_fit_are_named(images, masks, message):
         segmentation_scores(nearest_color_net(), images, masks)
 
 
+@pytest.mark.parametrize(("classes", "threshold"), [(1, None), (3, 0.5)])
+def test_a_threshold_is_for_one_output_per_pixel_and_needed_there(classes, threshold):
+    data = np.zeros((1, 4, 4, 1)), np.zeros((1, 4, 4), int)
+    with pytest.raises(ValueError, match=rf"`threshold` is needed.*\(None, None, None, {classes}"):
+        segmentation_scores(nearest_color_net(classes), *data, threshold=threshold)
+
+
 def test_a_model_that_gives_no_maps_or_nan_is_refused():
     classifier = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
     images, masks = np.zeros((1, 4, 4, 1)), np.zeros((1, 4, 4), int)

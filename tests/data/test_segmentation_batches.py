@@ -148,6 +148,7 @@ def test_fit_sees_the_epochs_that_it_counts(first):
     [
         ({"images": IMAGES / 255}, "`images` must be uint8 of shape.*float64"),
         ({"images": IMAGES[0]}, "`images` must be uint8 of shape"),
+        ({"images": IMAGES[:0], "masks": MASKS[:0]}, "There are no images"),
         ({"masks": MASKS[:, :9]}, r"`masks` must be integers of shape \(12, 10, 14\).*12, 9, 14"),
         ({"masks": MASKS / 1}, "`masks` must be integers.*float64"),
         ({"batch_size": 13}, r"`batch_size` must be an integer in \[1, 13\)"),

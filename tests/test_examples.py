@@ -1,0 +1,32 @@
+import importlib.util
+import pathlib
+
+import keras
+import numpy as np
+from keras import layers
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+
+def load_example(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_network_of_the_users_own_is_saved_without_the_channels_that_rank_first(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    example = load_example("find_position_channels")
+    stack = [layers.Conv2D(20, 3, strides=8), layers.GlobalAveragePooling2D(name="gap")]
+    network = keras.Sequential([keras.Input((None, None, 3)), *stack])  # its size is not known
+    example.rank_network(network)
+    lines = capsys.readouterr().out.splitlines()
+    images = np.random.default_rng(0).random((2, 40, 40, 3))
+    for region, line in zip(("overall", "left", "right"), lines, strict=True):
+        first, second = map(int, line.split("best first: ")[1].split()[:2])
+        saved = keras.saving.load_model(f"without_{region}_channels.keras")
+        off = ~saved.predict(images, verbose=0).any(axis=0)
+        assert set(np.flatnonzero(off)) == {first, second}
