@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from keras_gappos import cli_zoo
 from keras_gappos.experiments import (
     attack,
     attack_report,
@@ -142,6 +143,7 @@ _RUN.command(run_channels, name="channels")
 _APP = tyro.extras.SubcommandApp()
 _APP.command(demo)
 _APP.command(_RUN, name="run", help="Run an experiment of the paper.")
+_APP.command(cli_zoo.ZOO, name="zoo", help="The pretrained models: list, fetch and verify them.")
 
 
 def main(argv=None):

@@ -1,4 +1,4 @@
-"""Two CPU devices for tests of distribution, and the same start for every test."""
+"""Two CPU devices for tests of distribution, the same start for every test, and a small zoo."""
 
 import os
 
@@ -9,6 +9,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras
 import pytest
+
+from keras_gappos.zoo import registry
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
@@ -33,3 +35,23 @@ def same_dtype_policy_after_the_test():
     policy = keras.config.dtype_policy()
     yield
     keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture
+def zoo_folder(tmp_path, monkeypatch):
+    """A zoo's folder, empty, with an empty cache."""
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    monkeypatch.setenv("KERAS_GAPPOS_ZOO", str(folder))
+    monkeypatch.setenv("KERAS_GAPPOS_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """A function that makes models the only ones of the registry."""
+
+    def register(*models):
+        monkeypatch.setattr(registry, "_models", lambda: {model.name: model for model in models})
+
+    return register

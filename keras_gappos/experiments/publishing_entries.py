@@ -1,0 +1,212 @@
+"""What the zoo's registry says of an experiment's networks, from its rows."""
+
+import dataclasses
+
+from keras_gappos.experiments import invariance_report, location_report
+from keras_gappos.experiments.attack_settings import AttackSettings
+from keras_gappos.experiments.invariance_networks import DOWNSAMPLING
+from keras_gappos.experiments.invariance_settings import InvarianceSettings
+from keras_gappos.experiments.location_settings import LocationSettings
+
+SETTINGS = {
+    "location": LocationSettings,
+    "invariance": InvarianceSettings,
+    "attack": AttackSettings,
+}
+LICENCES = {
+    "cifar10": "CIFAR-10 comes without a licence text.",
+    "digits": "The Optical Recognition of Handwritten Digits data set, UCI, CC BY 4.0.",
+    "camvid": "CamVid is for research use.",
+    "shapes": "Made by this package, under its own licence, MIT.",
+}
+CLASS_NAMES = {
+    "cifar10": (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ),
+    "digits": tuple("0123456789"),
+}
+_SCORES = (
+    "top1",
+    "consistency_random",
+    "consistency_random_stderr",
+    "consistency_exact",
+    "consistency_exact_stderr",
+    "accuracy_over_shifts",
+    "worst_case",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Publication:
+    """A trained network of an experiment's folder: the part of its entry that the row tells.
+
+    Attributes:
+        row: the row of `results.json`.
+        fields: those fields of a `ZooModel`, by name.
+    """
+
+    row: dict
+    fields: dict
+
+    @property
+    def name(self):
+        """The model's name in the zoo."""
+        return self.fields["name"]
+
+
+def publications(content) -> list[Publication]:
+    """The networks of an experiment's results that were trained there, and have weights.
+
+    Args:
+        content: what is in a `results.json`.
+
+    Raises:
+        ValueError: if there is none, or the zoo does not take the experiment's networks.
+    """
+    experiment, settings = content["experiment"], content["settings"]
+    if experiment not in _FIELDS:
+        raise ValueError(
+            f"`results_dir` must hold results of one of {tuple(_FIELDS)}. Received: {experiment!r}"
+        )
+    found = [
+        Publication(row, _common(content, row) | _FIELDS[experiment](settings, row))
+        for row in content["rows"]
+        if "weights" in row and row["epochs"]
+    ]
+    if not found:
+        raise ValueError(
+            "`results_dir` must hold a network that was trained there. Received: results of "
+            f"{experiment!r} without one"
+        )
+    return found
+
+
+def settings_of(experiment, settings, **places):
+    """An experiment's settings as they were recorded, with the places of files.
+
+    Args:
+        experiment: its name.
+        settings: the dictionary that was recorded.
+        **places: settings that are no part of a result, such as `data_dir`.
+    """
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    return SETTINGS[experiment](**values, **places)
+
+
+def _common(content, row):
+    return {
+        "dataset": content["settings"]["dataset"],
+        "data_licence": LICENCES.get(
+            content["settings"]["dataset"], "See the data set's own page."
+        ),
+        "image_shape": tuple(row["image_shape"]),
+        "parameters": row["parameters"],
+        "epochs": row["epochs"],
+        "train_images": row["train_images"],
+        "experiment": content["experiment"],
+        "settings": content["settings"],
+        "command": content["command"],
+        "versions": content["environment"] | {k: row[k] for k in ("backend", "device")},
+    }
+
+
+def _normalised(row):
+    return {"mean": tuple(row["mean"]), "std": tuple(row["std"])}
+
+
+def _classes(settings, row):
+    numbered = tuple(f"class {index}" for index in range(row["num_classes"]))
+    return CLASS_NAMES.get(settings["dataset"], numbered)
+
+
+def _location(settings, row):
+    network, task, grid_size = (row[part] for part in ("network", "task", "grid_size"))
+    height, width, channels = row["image_shape"]
+    names = _classes(settings, row)
+    if task == "location":
+        cells = [(i, j) for i in range(1, grid_size + 1) for j in range(1, grid_size + 1)]
+        names = tuple(f"row {i}, column {j}" for i, j in cells)
+    arguments = {
+        "input_shape": (grid_size * height, grid_size * width, channels),
+        "num_outputs": len(names),
+        "depth": settings["depth"],
+        "width": settings["width"],
+    }
+    if network == "permutenet":
+        arguments["seed"] = settings["seed"] + 1
+    paper = location_report.PAPER.get((network, task, grid_size))
+    known = settings["dataset"] == "cifar10" and paper is not None
+    place = f"{settings['dataset']}_{task}_{grid_size}x{grid_size}_w{settings['width']}"
+    return {
+        "name": f"{network}_resnet{settings['depth']}.{place}",
+        "builder": network,
+        "arguments": arguments,
+        "task": "location" if task == "location" else "classification",
+        "grid_size": grid_size,
+        "class_names": names,
+        "figures": {"accuracy": row["accuracy"]},
+        "paper": {"accuracy": paper} if known else {},
+        "key": {"network": network, "task": task, "grid_size": grid_size},
+        **_normalised(row),
+    }
+
+
+def _invariance(settings, row):
+    method, depth = row["method"], settings["depth"]
+    plain = f"resnet{depth}"
+    paper = invariance_report.PAPER.get(settings["dataset"], {}).get(method, ())
+    return {
+        "name": f"{plain if method == 'resnet18' else f'{method}_{plain}'}.{settings['dataset']}",
+        "builder": "resnet",
+        "arguments": {
+            "depth": depth,
+            "input_shape": tuple(row["image_shape"]),
+            "num_classes": row["num_classes"],
+            "width": settings["width"],
+            "stem": settings["stem"],
+            "downsampling": DOWNSAMPLING.get(method, "stride"),
+        },
+        "task": "classification",
+        "grid_size": 1,
+        "class_names": _classes(settings, row),
+        "figures": {score: row[score] for score in _SCORES},
+        "paper": dict(zip(("top1", "consistency_random"), paper)),
+        "key": {"method": method, "split": "test"},
+        **_normalised(row),
+    }
+
+
+def _attack(settings, row):
+    depth, channels = settings["depth"], row["image_shape"][-1]
+    tag = f"{settings['dataset']}_w{settings['width']}{'_flips' if row['flip'] else ''}"
+    return {
+        "name": f"deeplabv3_resnet{depth}.{tag}",
+        "builder": "deeplabv3",
+        "arguments": {
+            "input_shape": tuple(row["image_shape"]),
+            "num_classes": row["num_classes"],
+            "depth": depth,
+            "width": settings["width"],
+            "output_stride": settings["output_stride"],
+        },
+        "task": "segmentation",
+        "grid_size": 1,
+        "class_names": tuple(row["class_names"]),
+        "mean": (0.0,) * channels,
+        "std": (1.0,) * channels,
+        "figures": {"miou": row["miou"], "pixel_accuracy": row["accuracy"]},
+        "paper": {},
+        "key": {"flip": row["flip"], "ranking": "none", "count": 0, "region": "whole"},
+    }
+
+
+_FIELDS = {"location": _location, "invariance": _invariance, "attack": _attack}

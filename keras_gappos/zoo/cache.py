@@ -1,0 +1,159 @@
+"""The zoo's files on this machine: verified, whole, and fetched once."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import pathlib
+import shutil
+import warnings
+
+from keras_gappos.zoo import archive
+from keras_gappos.zoo.registry import info
+from keras_gappos.zoo.sources import find_source
+from keras_gappos.zoo.transport import download
+
+CACHE_VARIABLE = "KERAS_GAPPOS_CACHE"
+FORMATS = ("weights", "saved_model")
+_ABOUT_THE_CACHE = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+
+
+def cache_folder() -> pathlib.Path:
+    """Where the zoo's files are kept: `KERAS_GAPPOS_CACHE`, or the platform's cache folder."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return pathlib.Path(named).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("keras-gappos", appauthor=False) / "zoo"
+
+
+def fetch(name: str, format: str = "weights") -> pathlib.Path:
+    """Gives a pretrained model's file or folder on this machine, fetched if it is not there yet.
+
+    Files come from `KERAS_GAPPOS_ZOO` (a folder or URL), from the `zoo` folder of a checkout, or
+    from the URL in the package's metadata. Their size and SHA-256 digest are verified, each time;
+    a damaged one is fetched again. Processes that ask at once fetch once.
+
+    Args:
+        name: of a model, see `list_models`.
+        format: `"weights"`, a `.weights.h5` file, or `"saved_model"`, a folder for
+            `tf.saved_model.load`, `keras.layers.TFSMLayer` and TensorFlow Serving.
+
+    Returns:
+        A `pathlib.Path`. What lies there is shared: do not change it.
+
+    Raises:
+        ValueError: for an unknown name or format.
+        OSError: if the files cannot be had, or the cache cannot be written.
+
+    Example:
+        >>> keras_gappos.zoo.fetch("gapnet_resnet18.digits_location_3x3_w8").name
+        'model.weights.h5'
+    """
+    model = info(name)
+    if format not in FORMATS:
+        raise ValueError(f"`format` must be one of {FORMATS}. Received: format={format!r}")
+    file = model.files[format]
+    path = fetch_file(file)
+    if format == "weights":
+        return path
+    folder = path.with_suffix("")
+    if archive.matches(path, folder):
+        return folder
+    with _writing(path.parent):
+        if not archive.matches(path, folder):  # another process may have been at it
+            if folder.exists():
+                _say_damaged(folder, "unpacked")
+                shutil.rmtree(folder)
+            archive.extract(path, folder, file.unpacked_bytes)
+    return folder
+
+
+def fetch_file(file) -> pathlib.Path:
+    """Gives a file of the zoo on this machine, fetched if it is not there yet.
+
+    Args:
+        file: a `ZooFile`.
+
+    Raises:
+        OSError: as `fetch`.
+    """
+    path = cached_path(file)
+    if is_intact(path, file):
+        return path
+    with _writing(path.parent):
+        if not is_intact(path, file):  # another process may have been at it
+            if path.exists():
+                _say_damaged(path, "fetched")
+                path.unlink()
+            download(file, find_source(), path)
+    return path
+
+
+def cached_path(file) -> pathlib.Path:
+    """Where a `ZooFile` lies on this machine, once it was fetched.
+
+    The digest is part of the path, so that versions of a file do not get into each other's way.
+    """
+    return cache_folder() / file.path.split("/")[0] / file.sha256[:16] / file.name
+
+
+def is_intact(path, file) -> bool:
+    """Whether what lies at `path` is the `ZooFile`: its bytes are counted and hashed.
+
+    Args:
+        path: a `pathlib.Path`.
+        file: a `ZooFile`.
+    """
+    try:
+        if path.stat().st_size != file.bytes:
+            return False
+        return digest_of(path) == file.sha256
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def digest_of(path) -> str:
+    """The SHA-256 digest of a file, 64 hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _writing(folder):
+    """Keeps other processes out of a folder of the cache, and tidies it up first."""
+    import filelock
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder.with_name(f"{folder.name}.lock")):
+            _remove_leftovers(folder)
+            yield
+    except OSError as error:
+        if error.errno not in _ABOUT_THE_CACHE:
+            raise
+        raise OSError(
+            error.errno,
+            f"The zoo's cache {cache_folder()} cannot be written ({os.strerror(error.errno)}). Set "
+            f"{CACHE_VARIABLE} to a folder that can, with enough room",
+        ) from error
+
+
+def _remove_leftovers(folder):
+    """Removes what a process that was killed has left: all but whole files and folders."""
+    for path in folder.iterdir():
+        if path.name.startswith(("tmp", archive.UNFINISHED)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _say_damaged(path, what):
+    warnings.warn(f"{path} is damaged, and is {what} again.", stacklevel=3)

@@ -1,0 +1,169 @@
+"""What is known about one pretrained model."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class ZooFile:
+    """A file of a pretrained model.
+
+    Attributes:
+        path: below the zoo's root, with forward slashes.
+        bytes: its size.
+        sha256: its SHA-256 digest, 64 hexadecimal digits.
+        unpacked_bytes: the size of what is in it, if it is an archive.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+    unpacked_bytes: int | None = None
+
+    @property
+    def name(self):
+        """The last part of the path."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class ZooModel:
+    """A pretrained model of the zoo: what it is, what it takes, what it scores, how it was made.
+
+    Attributes:
+        name: `architecture.tag`, such as `"augshift_resnet18.cifar10"`.
+        builder: the function of `keras_gappos.models` that builds the network.
+        arguments: the builder's keyword arguments.
+        task: `"classification"`, `"location"` (of an image on a grid) or `"segmentation"`.
+        grid_size: cells along each side of the canvas that the network takes; 1 is plain images.
+        dataset: name of the data set it was trained on.
+        data_licence: what is known about the data set's licence.
+        class_names: what the outputs stand for, in their order.
+        image_shape: `(height, width, channels)` of one image, before it is put on a canvas.
+        mean, std: for each channel, of images in [0, 1]: what the network takes is
+            `(images - mean) / std`.
+        figures: measured scores by name, in percent.
+        paper: the paper's figures, by the same names.
+        parameters: number of weights, trained or not.
+        epochs: passes over the training images.
+        train_images: number of training images.
+        experiment: the experiment that trained it, such as `"invariance"`.
+        settings: the experiment's settings, the seed among them.
+        key: what tells its row of the experiment's results from the others.
+        command: what made it.
+        results: the `results.json` of the figures, below the project's root.
+        commit: the project's commit that the figures were recorded with.
+        versions: of what made it: this package, Keras, the backend, NumPy, Python, the device.
+        files: by kind, `"weights"`, `"saved_model"` and `"sample"`, a `ZooFile` each.
+    """
+
+    name: str
+    builder: str
+    arguments: dict
+    task: str
+    grid_size: int
+    dataset: str
+    data_licence: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    figures: dict[str, float]
+    paper: dict[str, float]
+    parameters: int
+    epochs: int
+    train_images: int
+    experiment: str
+    settings: dict
+    key: dict
+    command: str
+    results: str
+    commit: str
+    versions: dict[str, str]
+    files: dict[str, ZooFile]
+
+    @property
+    def input_shape(self):
+        """`(height, width, channels)` of what the network takes."""
+        height, width, channels = self.image_shape
+        return (self.grid_size * height, self.grid_size * width, channels)
+
+    @property
+    def seed(self):
+        """The seed of the training."""
+        return self.settings["seed"]
+
+    @property
+    def compared_layer(self):
+        """The layer whose output `verify` compares, where the network's own is random."""
+        return "latent" if self.is_random else None
+
+    @property
+    def is_on_grid(self):
+        """Whether the network takes canvases, with an image on one cell of a grid."""
+        return self.grid_size > 1
+
+    @property
+    def is_random(self):
+        """Whether the network's answers are random by design."""
+        return self.builder == "permutenet"
+
+    def preprocess(self, images) -> np.ndarray:
+        """Turns images into what the network takes; those of a grid's network go onto a canvas yet.
+
+        Args:
+            images: `(n, height, width, channels)`, uint8 in [0, 255], or floats in [0, 1].
+
+        Returns:
+            float32 of the same shape.
+
+        Raises:
+            ValueError: for another shape, or floats that are not in [0, 1].
+
+        Example:
+            >>> info = keras_gappos.zoo.info("resnet18.cifar10")
+            >>> info.preprocess(np.zeros((2, 32, 32, 3), "uint8")).shape
+            (2, 32, 32, 3)
+        """
+        images = np.asarray(images)
+        if images.ndim != 4 or images.shape[-1] != self.image_shape[-1]:
+            raise ValueError(
+                f"`images` must be (n, height, width, {self.image_shape[-1]}). "
+                f"Received: shape {images.shape}"
+            )
+        if images.dtype == np.uint8:
+            images = images / np.float32(255)
+        # Written so that NaN fails, too.
+        elif images.size and not (images.min() >= 0 and images.max() <= 1):
+            raise ValueError(
+                "`images` must be uint8, or floats in [0, 1]. Received: "
+                f"{images.dtype} in [{images.min()}, {images.max()}]"
+            )
+        mean, std = np.array(self.mean, "float32"), np.array(self.std, "float32")
+        return (images.astype("float32") - mean) / std
+
+    def to_json(self):
+        """The entry as a dictionary that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, entry):
+        """The entry that `to_json` has made a dictionary of.
+
+        Raises:
+            ValueError: for a dictionary of another make.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if entry.keys() != names:
+            raise ValueError(
+                f"An entry of the registry must have the keys {sorted(names)}. Received: "
+                f"{sorted(entry)}"
+            )
+        lists = ("class_names", "image_shape", "mean", "std")
+        entry = {k: tuple(v) if k in lists else v for k, v in entry.items()}
+        files = {kind: ZooFile(**file) for kind, file in entry["files"].items()}
+        arguments = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in entry["arguments"].items()
+        }
+        return cls(**{**entry, "files": files, "arguments": arguments})

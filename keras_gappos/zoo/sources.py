@@ -1,0 +1,123 @@
+"""Where the zoo's files come from."""
+
+import dataclasses
+import importlib.metadata
+import ipaddress
+import os
+import pathlib
+import urllib.parse
+
+import keras_gappos
+
+SOURCE_VARIABLE = "KERAS_GAPPOS_ZOO"
+_URL_LABEL = "Zoo"  # of the Project-URL in the package's metadata
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A place of the zoo's files: a folder, or a URL that ends in a slash.
+
+    Attributes:
+        place: the folder's path, or the URL.
+        is_url: which of the two it is.
+    """
+
+    place: str
+    is_url: bool
+
+    def location_of(self, file):
+        """The path or URL of a `ZooFile` there."""
+        if self.is_url:
+            return self.place + urllib.parse.quote(file.path)
+        return str(pathlib.Path(self.place) / file.path)
+
+
+def find_source() -> Source:
+    """Decides where files come from.
+
+    In this order: what `KERAS_GAPPOS_ZOO` names, the `zoo` folder of the checkout that this
+    package runs in, the URL in the package's metadata.
+
+    Returns:
+        A `Source`.
+
+    Raises:
+        ValueError: for a URL that is neither https nor http on this machine.
+        OSError: if there is none.
+    """
+    return choose_source(os.environ.get(SOURCE_VARIABLE), checkout_folder(), _metadata_url())
+
+
+def choose_source(named, checkout, url) -> Source:
+    """The first of three places that is there; see `find_source`.
+
+    Args:
+        named: folder or URL that the user has named, or `None`.
+        checkout: folder of the checkout's files, or `None`.
+        url: the package's own URL, or `None`.
+    """
+    if named:
+        if "://" in named:
+            return Source(_checked_url(named), True)
+        folder = pathlib.Path(named).expanduser()
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"`{SOURCE_VARIABLE}` must be a folder or a URL. Received: {named}, which is no "
+                "folder"
+            )
+        return Source(str(folder), False)
+    if checkout is not None:
+        return Source(str(checkout), False)
+    if url is not None:
+        return Source(_checked_url(url), True)
+    raise OSError(
+        f"Nothing says where the zoo's files are: set {SOURCE_VARIABLE} to a folder that holds "
+        "them or to its URL, such as the zoo/ folder of a checkout."
+    )
+
+
+def check_url(url):
+    """Returns a URL, if it is one to fetch from: https, or http on this very machine.
+
+    Args:
+        url: the URL.
+
+    Raises:
+        ValueError: for any other.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "https" and parts.hostname:
+        return url
+    if parts.scheme == "http" and _is_loopback(parts.hostname):
+        return url
+    raise ValueError(
+        "The zoo's URL must be https; http is for this very machine alone, such as "
+        f"http://127.0.0.1:8000/. Received: {url}"
+    )
+
+
+def _is_loopback(host):
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _checked_url(url):
+    return check_url(url).rstrip("/") + "/"
+
+
+def checkout_folder():
+    """The `zoo` folder of the checkout that this package runs in, or `None`."""
+    root = pathlib.Path(keras_gappos.__file__).parents[1]
+    is_checkout = (root / "setup.cfg").is_file() and (root / "zoo" / "README.md").is_file()
+    return root / "zoo" if is_checkout else None
+
+
+def _metadata_url():
+    try:
+        urls = importlib.metadata.metadata("keras-gappos").get_all("Project-URL") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    labelled = dict(line.split(", ", 1) for line in urls if ", " in line)
+    return labelled.get(_URL_LABEL)

@@ -1,0 +1,134 @@
+"""The transport of one file of the zoo, which nobody sees before it is whole."""
+
+import errno
+import hashlib
+import os
+import pathlib
+import time
+import urllib.parse
+
+from keras_gappos.zoo.sources import SOURCE_VARIABLE
+
+_RETRIES = 2
+_TIMEOUT = (10, 20)  # seconds to connect, and to wait for the next piece of an answer
+_GRACE, _SLOWEST = 60, 20_000  # seconds, and bytes a second: a slower download is given up
+_PIECE = 1 << 16  # bytes
+_PROGRESS_FROM = 1 << 20  # bytes; smaller files are there at once
+
+
+def download(file, source, path):
+    """Puts a file of the zoo at `path`, once its size and its digest are what they must be.
+
+    Args:
+        file: a `ZooFile`.
+        source: a `Source`.
+        path: where to put it, a `pathlib.Path` in a folder that is there.
+
+    Raises:
+        OSError: if it cannot be had, after some retries, or is not what the registry says, or the
+            disk is full; nothing is left behind.
+    """
+    import pooch
+
+    location = source.location_of(file)
+    transport = _from_url if source.is_url else _from_folder
+    pooch.get_logger().setLevel("WARNING")
+    fetcher = pooch.create(
+        path.parent,
+        base_url="",
+        registry={path.name: f"sha256:{file.sha256}"},
+        urls={path.name: location},
+        retry_if_failed=_RETRIES if source.is_url else 0,
+    )
+    try:
+        fetcher.fetch(path.name, downloader=lambda url, target, _: transport(url, target, file))
+    except (ValueError, OSError) as error:  # those of requests are OSErrors
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise  # about where it goes, not where it comes from
+        raise OSError(
+            f"Could not fetch {file.path} from {source.place}: {_reason(error)}. Set "
+            f"{SOURCE_VARIABLE} to another folder or URL that holds the zoo's files."
+        ) from error
+
+
+def _from_folder(location, target, file):
+    with open(location, "rb") as source, _CheckedFile(target, file) as checked:
+        while piece := source.read(_PIECE):
+            checked.write(piece)
+
+
+def _from_url(url, target, file):
+    import pooch
+    import tqdm
+
+    bar = tqdm.tqdm(
+        total=file.bytes,
+        desc=file.path,
+        unit="B",
+        unit_scale=True,
+        leave=False,
+        disable=True if file.bytes < _PROGRESS_FROM else None,  # None: on a terminal alone
+    )
+    fetch = pooch.HTTPDownloader(
+        progressbar=bar,
+        chunk_size=_PIECE,
+        timeout=_TIMEOUT,
+        hooks={"response": _refuse_other_scheme},
+    )
+    with bar, _CheckedFile(target, file) as checked:
+        fetch(url, checked, None)
+
+
+def _refuse_other_scheme(response, **_):
+    """Called for every answer, before a redirect is followed."""
+    if response.is_redirect:
+        old, new = response.url, urllib.parse.urljoin(response.url, response.headers["location"])
+        if urllib.parse.urlsplit(old).scheme != urllib.parse.urlsplit(new).scheme:
+            raise ValueError(f"redirected to another scheme, {new}")
+
+
+class _CheckedFile:
+    """A file being written that must turn out to be a given one.
+
+    Args:
+        path: where to write.
+        file: the `ZooFile` it must be.
+    """
+
+    def __init__(self, path, file):
+        self._path, self._file = pathlib.Path(path), file
+        self._digest, self._bytes = hashlib.sha256(), 0
+        self._deadline = time.monotonic() + _GRACE + file.bytes / _SLOWEST
+
+    def __enter__(self):
+        self._stream = self._path.open("wb")
+        return self
+
+    def write(self, piece):
+        self._bytes += len(piece)
+        if self._bytes > self._file.bytes:
+            raise ValueError(f"it has more than the {self._file.bytes:,} bytes of the registry")
+        if time.monotonic() > self._deadline:
+            raise ValueError(f"it came too slowly: {self._bytes:,} of {self._file.bytes:,} bytes")
+        self._digest.update(piece)
+        self._stream.write(piece)
+
+    def flush(self):
+        self._stream.flush()
+
+    def __exit__(self, kind, error, trace):
+        if kind is None:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        self._stream.close()
+        if kind is not None:
+            return
+        if self._bytes != self._file.bytes:
+            raise ValueError(f"it has {self._bytes:,} bytes, not {self._file.bytes:,}")
+        if self._digest.hexdigest() != self._file.sha256:
+            raise ValueError("its SHA-256 digest is not the registry's")
+
+
+def _reason(error):
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())

@@ -1,0 +1,201 @@
+"""Whether the zoo's files on this machine are what they were, and answer as they did."""
+
+import dataclasses
+import warnings
+
+import keras
+import numpy as np
+
+from keras_gappos.zoo import archive
+from keras_gappos.zoo.cache import cached_path, fetch, fetch_file, is_intact
+from keras_gappos.zoo.loading import load, outputs_of
+from keras_gappos.zoo.registry import info, list_models
+
+# How far outputs may be from the stored ones, as a part of the largest stored one's size. Storing
+# them as float16 takes half of it; what is left is two orders of magnitude more than float32
+# convolutions of different backends differ by.
+TOLERANCE = 1e-3
+UNPACKED = "saved_model, unpacked"
+_BAD = ("damaged", "differs", "failed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What came of looking at one file, or of asking one network.
+
+    Attributes:
+        model: the model's name.
+        part: `"weights"`, `"saved_model"`, `"saved_model, unpacked"` or `"sample"`; or what was
+            asked, such as `"tf.saved_model.load"`.
+        state: of a file `"intact"`, `"not cached"`, `"damaged"`, or `"not checked"`; of a network
+            `"same outputs"`, `"differs"`, `"failed"` or `"skipped"`.
+        detail: the reason, or the remedy; may be empty.
+    """
+
+    model: str
+    part: str
+    state: str
+    detail: str = ""
+
+    @property
+    def is_bad(self):
+        """Whether something is wrong; what is not cached, or was skipped, is not."""
+        return self.state in _BAD
+
+
+def verify(name: str | None = None, reload: bool = False, on_finding=None) -> list[Finding]:
+    """Hashes the zoo's files in the cache again, and on demand asks the networks again.
+
+    Without `reload` nothing is fetched, loaded or changed.
+
+    Args:
+        name: of a model, see `list_models`; `None` takes all.
+        reload: whether to load each model, fetching what is not there or damaged, to run it on its
+            stored input, and to compare its outputs with the stored ones: they must be alike to
+            `TOLERANCE` of the largest one, and have the same top-1. On TensorFlow the SavedModel
+            is asked, too. Answers that are random by design need only be finite and of the right
+            shape.
+        on_finding: called with each finding as soon as it is there.
+
+    Returns:
+        A list of `Finding`.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    Example:
+        >>> any(finding.is_bad for finding in keras_gappos.zoo.verify("resnet18.cifar10"))
+        False
+    """
+    names = list_models() if name is None else [info(name).name]
+    findings = []
+    for model in map(info, names):
+        for look in (check_files, reload_model) if reload else (check_files,):
+            for finding in look(model):
+                findings.append(finding)
+                if on_finding is not None:
+                    on_finding(finding)
+    return findings
+
+
+def check_files(model):
+    """Yields a `Finding` for each file of a model, and for its unpacked SavedModel.
+
+    Args:
+        model: a `ZooModel`.
+    """
+    for kind, file in model.files.items():
+        path = cached_path(file)
+        state = state_of(path.exists(), path.exists() and is_intact(path, file))
+        yield Finding(model.name, kind, state, _remedy(model.name, kind, state))
+        if kind == "saved_model":
+            yield _check_unpacked(model, path, state)
+
+
+def _check_unpacked(model, path, state):
+    folder = path.with_suffix("")
+    if folder.exists() and state != "intact":
+        reason = f"its archive is {state}, so there is nothing to compare it with"
+        return Finding(model.name, UNPACKED, "not checked", reason)
+    unpacked = state_of(folder.exists(), folder.exists() and archive.matches(path, folder))
+    return Finding(model.name, UNPACKED, unpacked, _remedy(model.name, "saved_model", unpacked))
+
+
+def state_of(exists, intact):
+    """The state of a file or folder of the cache, as a `Finding` has it."""
+    if not exists:
+        return "not cached"
+    return "intact" if intact else "damaged"
+
+
+def _remedy(name, kind, state):
+    if state != "damaged":
+        return ""
+    commands = {
+        "weights": f"fetch {name}",
+        "saved_model": f"fetch {name} --format saved_model",
+        "sample": f"verify {name} --reload",
+    }
+    return f"`keras-gappos zoo {commands[kind]}` fetches it again"
+
+
+def reload_model(model):
+    """Loads a model, and its SavedModel on TensorFlow; yields a `Finding` for each way to ask it.
+
+    Args:
+        model: a `ZooModel`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # what is damaged was found before
+        yield _asked(model, "kg.zoo.load", _ask_network)
+        obstacle = _obstacle(model.files, keras.backend.backend())
+        for part, ask in (("tf.saved_model.load", _ask_served), ("TFSMLayer", _ask_layer)):
+            if obstacle:
+                yield Finding(model.name, part, "skipped", obstacle)
+            else:
+                yield _asked(model, part, ask)
+
+
+def _obstacle(files, backend):
+    """Why a SavedModel cannot be asked; empty if it can."""
+    if "saved_model" not in files:
+        return "the zoo has no SavedModel of it"
+    return "" if backend == "tensorflow" else "needs the TensorFlow backend"
+
+
+def _asked(model, part, ask):
+    """The finding of comparing what `ask` gives for the stored input with the stored output."""
+    try:
+        with np.load(fetch_file(model.files["sample"])) as sample:
+            inputs, stored = (sample[key].astype("float32") for key in ("inputs", "outputs"))
+        got, is_random = ask(model, inputs)
+    except Exception as error:  # a network that cannot be asked is a finding, whatever the reason
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Finding(model.name, part, "failed", reason)
+    # What is stored of a random one is the output of another layer.
+    shape = (len(inputs), len(model.class_names)) if is_random else stored.shape
+    difference = find_difference(np.asarray(got), None if is_random else stored, shape)
+    return Finding(model.name, part, "differs" if difference else "same outputs", difference)
+
+
+def _ask_network(model, inputs):
+    return outputs_of(model, load(model.name), inputs), False
+
+
+def _ask_served(model, inputs):
+    import tensorflow as tf
+
+    served = tf.saved_model.load(str(fetch(model.name, "saved_model")))
+    return served.serve(inputs), model.is_random
+
+
+def _ask_layer(model, inputs):
+    folder = fetch(model.name, "saved_model")
+    return keras.layers.TFSMLayer(str(folder), call_endpoint="serve")(inputs), model.is_random
+
+
+def find_difference(got, stored, shape) -> str:
+    """Says how outputs differ from the stored ones by more than they may.
+
+    Args:
+        got: array of outputs, classes last.
+        stored: array of the stored ones, or `None` where they are random by design.
+        shape: what that of `got` must be.
+
+    Returns:
+        One line, empty if they do not. The top-1 may differ where the two best stored outputs are
+        within the tolerance of each other.
+    """
+    if got.shape != tuple(shape):
+        return f"outputs of shape {got.shape}, not {tuple(shape)}"
+    if not np.isfinite(got).all():
+        return "outputs that are not finite"
+    if stored is None:
+        return ""
+    allowed = TOLERANCE * np.abs(stored).max()
+    largest = np.abs(got - stored).max()
+    if largest > allowed:
+        return f"outputs differ by up to {largest:.2g}, and {allowed:.2g} is allowed"
+    best = np.sort(stored, axis=-1)[..., -2:]
+    changed = (got.argmax(-1) != stored.argmax(-1)) & (best[..., -1] - best[..., 0] > allowed)
+    return f"the top-1 of {changed.sum()} of {changed.size} differs" if changed.any() else ""

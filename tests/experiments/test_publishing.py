@@ -1,0 +1,224 @@
+import dataclasses
+import json
+import pathlib
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from keras_gappos import models
+from keras_gappos.experiments import location, publishing
+from keras_gappos.experiments.location_settings import LocationSettings
+from keras_gappos.experiments.publishing_entries import publications
+from keras_gappos.experiments.scoring import score
+from keras_gappos.zoo import load, registry
+from keras_gappos.zoo.card import format_card, format_readme
+from keras_gappos.zoo.loading import outputs_of
+
+PLACE = "resnet18.digits_location_2x2_w2"
+RECORDED = pathlib.Path(__file__).parents[2] / "examples/results"
+
+
+def small_results(folder, recorded, network, settings, **row):
+    """The results that are published with the project, as if they were of a small network."""
+    content = json.loads((RECORDED / recorded / "results.json").read_text())
+    content["settings"] |= {"width": 2, **settings}
+    found = next(r for r in content["rows"] if "weights" in r)
+    shape = list(network.input_shape[1:])
+    (folder / "weights").mkdir(parents=True)
+    network.save_weights(folder / "weights/small.weights.h5")
+    small = {"weights": "weights/small.weights.h5", "image_shape": shape, "epochs": 1}
+    content["rows"] = [found | small | row]
+    (folder / "results.json").write_text(json.dumps(content))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A checkout with the results of three experiments."""
+    root = tmp_path_factory.mktemp("checkout") / "results"
+    location.run(
+        LocationSettings(
+            dataset="digits",
+            grids=(2,),
+            tasks=("location",),
+            width=2,
+            epochs=1,
+            train_images=32,
+            test_images=16,
+            test_passes=1,
+            batch_size=16,
+            output_dir=str(root / "location"),
+        )
+    )
+    digits = {"mean": [0.3], "std": [0.4], "method": "augshift"}
+    settings = {"dataset": "digits", "test_images": 16, "max_shift": 1, "precision": "float32"}
+    network = models.resnet(18, (8, 8, 1), 10, width=2)
+    small_results(root / "invariance", "invariance/cifar10", network, settings, **digits)
+    network = models.deeplabv3((64, 96, 3), 7, depth=18, width=2, output_stride=8)
+    settings = {"test_images": 8, "train_images": 8}
+    small_results(root / "attack", "attack/shapes", network, settings)
+    return root
+
+
+@pytest.fixture(scope="module")
+def published(results):
+    """The zoo's folder, with all of these networks in it, and their entries."""
+    zoo = results.parent / "zoo"
+    entries = [
+        entry
+        for folder in sorted(results.iterdir())
+        for entry in publishing.publish(folder, zoo, zoo, log=lambda line: None)
+    ]
+    return zoo, {entry.name: entry for entry in entries}
+
+
+@pytest.fixture
+def entries(published, monkeypatch, tmp_path):
+    """The entries, where the zoo is the published one."""
+    zoo, entries = published
+    monkeypatch.setattr(registry, "_models", lambda: entries)
+    monkeypatch.setenv("KERAS_GAPPOS_ZOO", str(zoo))
+    monkeypatch.setenv("KERAS_GAPPOS_CACHE", str(tmp_path))
+    return entries
+
+
+pytestmark = pytest.mark.tensorflow
+
+
+def test_every_trained_network_gets_an_entry_and_files(published):
+    zoo, entries = published
+    assert set(entries) == {
+        f"gapnet_{PLACE}",
+        f"permutenet_{PLACE}",
+        "augshift_resnet18.digits",
+        "deeplabv3_resnet18.shapes_w2",
+    }
+    assert registry.parse_registry((zoo / "registry.json").read_text()) == entries
+    for entry in entries.values():
+        for file in entry.files.values():
+            assert (zoo / file.path).stat().st_size == file.bytes
+        assert len(entry.class_names) == load_output(entry, zoo).shape[-1] or entry.is_random
+        assert entry.results.startswith("results/")
+        assert (zoo / entry.name / "card.md").read_text() == format_card(entry)
+    assert (zoo / "README.md").read_text() == format_readme(entries.values())
+    assert entries[f"permutenet_{PLACE}"].seed == 0
+
+
+def load_output(entry, zoo):
+    with np.load(zoo / entry.files["sample"].path) as sample:
+        return sample["outputs"]
+
+
+def test_published_again_nothing_changes(published, results):
+    zoo, _ = published
+    before = {path: path.read_bytes() for path in zoo.rglob("*") if path.is_file()}
+    publishing.publish(results / "location", zoo, zoo, log=lambda line: None)
+    assert {path: path.read_bytes() for path in zoo.rglob("*") if path.is_file()} == before
+
+
+def test_a_published_network_answers_as_the_trained_one(entries, results):
+    entry = entries[f"gapnet_{PLACE}"]
+    trained = location.load_network(results / "location", "gapnet", "location", 2)
+    inputs = publishing.sample_inputs(entry, 8)
+    wanted, got = (outputs_of(entry, net, inputs) for net in (trained, load(entry.name)))
+    np.testing.assert_allclose(got, wanted, atol=1e-2)
+    np.testing.assert_array_equal(got.argmax(-1), wanted.argmax(-1))
+
+
+def test_the_scores_of_a_card_are_measured_again(entries):
+    for entry in entries.values():
+        again = score(entry.name)
+        assert again.keys() == entry.figures.keys()
+        if entry.experiment == "location":
+            # 16 test images: float16 weights may turn one of them around.
+            assert again["accuracy"] == pytest.approx(entry.figures["accuracy"], abs=7)
+
+
+def test_the_code_of_every_card_runs(entries):
+    for entry in entries.values():
+        code = format_card(entry).split("```python\n")[1].split("```")[0]
+        found = {}
+        exec(code, found)
+        assert found["inputs"].shape[1:] == entry.input_shape
+
+
+def test_saved_models_take_any_batch(entries):
+    import tensorflow as tf
+
+    from keras_gappos.zoo import fetch
+
+    entry = entries["augshift_resnet18.digits"]
+    served = tf.saved_model.load(str(fetch(entry.name, "saved_model")))
+    inputs = publishing.sample_inputs(entry, 3)
+    np.testing.assert_allclose(served.serve(inputs), load(entry.name)(inputs), rtol=1e-4, atol=1e-4)
+
+
+def test_the_cards_tell_the_limits(entries):
+    cards = {name: format_card(entry) for name, entry in entries.items()}
+    assert "random by design" in cards[f"permutenet_{PLACE}"]
+    assert "random by design" not in cards[f"gapnet_{PLACE}"]
+    assert "CC BY 4.0" in cards["augshift_resnet18.digits"]
+    assert all(len(line) <= 100 for line in cards[f"gapnet_{PLACE}"].splitlines()[:8])
+    real = dataclasses.replace(
+        entries["augshift_resnet18.digits"], paper={"top1": 92.5}, figures={"top1": 85.19}
+    )
+    assert "| top-1 accuracy | 85.19 | 92.5 |" in format_card(real)
+    assert "85.2 (92.5)" in format_readme([real])
+
+
+def test_float16_where_it_changes_little(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as source, h5py.File(tmp_path / "b.h5", "w") as target:
+        source["layer/vars/0"] = np.float32([1 / 3, 2])
+        source["layer/vars/1"] = np.int64([2**40])
+        source["layer"].attrs["name"] = "x"
+        publishing.copy_as_float16(source, target)
+        assert target["layer/vars/0"].dtype == "float16"
+        assert target["layer/vars/1"][0] == 2**40
+        assert target["layer"].attrs["name"] == "x"
+
+
+def test_weights_that_float16_changes_stay_as_they_are(results, tmp_path, monkeypatch):
+    monkeypatch.setattr(publishing, "_HALF", 0.0)
+    publishing.publish(results / "invariance", tmp_path, tmp_path, log=lambda line: None)
+    with h5py.File(tmp_path / "augshift_resnet18.digits/model.weights.h5") as stored:
+        kinds = set()
+        stored.visititems(lambda _, item: kinds.add(str(getattr(item, "dtype", "group"))))
+    assert "float16" not in kinds
+
+
+def test_archives_of_the_same_files_are_equal(tmp_path):
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        (folder / "variables").mkdir(parents=True)
+        (folder / "saved_model.pb").write_bytes(b"graph")
+        (folder / "variables/index").write_bytes(b"index")
+        publishing.zip_folder(folder, tmp_path / f"{name}.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert archive.namelist() == ["saved_model.pb", "variables/index"]
+
+
+def test_what_is_too_large_is_refused_and_the_registry_kept(results, tmp_path, monkeypatch):
+    monkeypatch.setitem(publishing.LIMITS, "weights", 1000)
+    with pytest.raises(ValueError, match=r"at most 1,000 bytes. Received: \d+,\d+"):
+        publishing.publish(results / "invariance", tmp_path, tmp_path, log=lambda line: None)
+    assert not (tmp_path / "registry.json").exists()
+
+
+def test_results_that_the_zoo_does_not_take(tmp_path, results):
+    with pytest.raises(FileNotFoundError):
+        publishing.publish(tmp_path / "nowhere", tmp_path, tmp_path)
+    content = json.loads((results / "attack/results.json").read_text())
+    with pytest.raises(ValueError, match=r"results of one of .*Received: 'channels'"):
+        publications({**content, "experiment": "channels"})
+    given = [{**row, "epochs": 0} for row in content["rows"] if "weights" in row]
+    with pytest.raises(ValueError, match="trained there"):
+        publications({**content, "rows": given})
+
+
+def test_other_backends_say_what_to_set(monkeypatch, results, tmp_path):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="set KERAS_BACKEND=tensorflow"):
+        publishing.publish(results / "location", tmp_path, pathlib.Path(tmp_path))
