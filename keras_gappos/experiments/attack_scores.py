@@ -86,7 +86,8 @@ def largest_effect(rows):
         mIoU.
     """
     costs = costs_by_count(rows, "whole")
-    count = max(costs["overall"], key=lambda n: (costs["overall"][n] - costs["random"][n], -n))
+    counts = _telling_counts(costs)
+    count = max(counts, key=lambda n: (costs["overall"][n] - costs["random"][n], -n))
     return count, {ranking: found[count] for ranking, found in costs.items()}
 
 
@@ -104,9 +105,17 @@ def largest_side_effect(rows, side):
         other one, in points of the half's mIoU.
     """
     halves = ("left", "right") if side == "left" else ("right", "left")
-    own, other = (costs_by_count(rows, half)[side] for half in halves)
-    count = max(own, key=lambda n: (round(own[n] - other[n], 1), -n))
+    costs = costs_by_count(rows, halves[0])
+    own, other = costs[side], costs_by_count(rows, halves[1])[side]
+    count = max(_telling_counts(costs), key=lambda n: (round(own[n] - other[n], 1), -n))
     return count, own[count], other[count]
+
+
+def _telling_counts(costs):
+    """The counts at which rankings differ: with all channels off there is none to choose."""
+    counts = list(costs["overall"])
+    telling = [n for n in counts if np.ptp([found[n] for found in costs.values()]) > 1e-6]
+    return telling or counts
 
 
 def costs_by_count(rows, region):

@@ -4,7 +4,12 @@ import pytest
 from keras import layers
 
 from keras_gappos.analysis import ChannelRanking
-from keras_gappos.experiments.attack_scores import costs_by_count, largest_effect, sweep_rows
+from keras_gappos.experiments.attack_scores import (
+    costs_by_count,
+    largest_effect,
+    largest_side_effect,
+    sweep_rows,
+)
 
 VOID = 3
 # The last column is void; class 2 is in the right half alone.
@@ -100,3 +105,20 @@ def test_the_effect_is_what_overall_channels_cost_beyond_random_ones():
     assert largest_effect(rows) == (8, {"overall": 40.0, "random": 10.0})
     assert costs_by_count(rows, "whole")["random"] == {4: 2.0, 8: 10.0, 16: 25.0}
     assert costs_by_count(rows, "left") == {"overall": {4: 0.0, 8: 0.0, 16: 0.0}}
+
+
+def test_the_halves_are_compared_where_there_is_a_choice_of_channels():
+    miou = {  # of (left, right) at each count
+        "overall": {0: (80, 80), 4: (70, 60), 8: (50, 50), 16: (0, 20)},
+        "left": {0: (80, 80), 4: (70, 79.99), 8: (60, 70), 16: (0, 20)},
+        "right": {0: (80, 80), 4: (79, 80), 8: (70, 55), 16: (0, 20)},
+    }
+    rows = [
+        {"ranking": ranking, "count": count, "region": region, "miou": float(value)}
+        for ranking, counts in miou.items()
+        for count, values in counts.items()
+        for region, value in zip(("left", "right"), values)
+    ]
+    # With 16, which are all, each half loses what it has: 80 and 60.
+    assert largest_side_effect(rows, "left") == (4, 10, pytest.approx(0.01))  # 8: as far apart
+    assert largest_side_effect(rows, "right") == (8, 25, 10)
