@@ -23,6 +23,7 @@ LIMITS = {"weights": 25_000_000, "saved_model": 50_000_000}  # bytes of a file
 ZOO_LIMIT = 250_000_000  # bytes of all files
 _NAMES = {"weights": "model.weights.h5", "saved_model": "saved_model.zip", "sample": "sample.npz"}
 _HALF = 1e-2  # how far float16 weights may move the outputs
+_SMALL = 1_000_000  # bytes of float32 weights that float16 saves too little of to round them
 _LEVELS = 16  # of the brightness in a sample, so that it packs well
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
 
@@ -125,10 +126,12 @@ def _are_there(model, zoo_dir):
 
 
 def _save_weights(network, path, model):
-    """Saves weights as float16, if the network answers alike with them, else as they are."""
+    """Saves large weights as float16, if the network answers alike with them, else as they are."""
     fresh = build(model)  # with the random generators' first states, whatever was drawn since
     fresh.set_weights(network.get_weights())
     fresh.save_weights(path)
+    if path.stat().st_size <= _SMALL:
+        return
     half = path.with_name("half.weights.h5")
     with h5py.File(path) as source, h5py.File(half, "w") as target:
         copy_as_float16(source, target)
