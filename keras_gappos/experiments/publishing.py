@@ -23,7 +23,7 @@ LIMITS = {"weights": 25_000_000, "saved_model": 50_000_000}  # bytes of a file
 ZOO_LIMIT = 250_000_000  # bytes of all files
 _NAMES = {"weights": "model.weights.h5", "saved_model": "saved_model.zip", "sample": "sample.npz"}
 _HALF = 1e-2  # how far float16 weights may move the outputs
-_SMALL = 1_000_000  # bytes of float32 weights that float16 saves too little of to round them
+_SMALL = 12_000_000  # bytes of float32 weights that are not worth rounding
 _LEVELS = 16  # of the brightness in a sample, so that it packs well
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
 
