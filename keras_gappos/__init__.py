@@ -7,7 +7,7 @@ Every layer and model class is imported here, so that `keras.saving.load_model` 
 as `keras_gappos` is imported.
 """
 
-from keras_gappos import analysis, data, layers, models, training, zoo
+from keras_gappos import analysis, data, layers, models, training, tuning, zoo
 from keras_gappos.training import AugShift, GridTask
 from keras_gappos.version import __version__
 
@@ -20,5 +20,6 @@ __all__ = [
     "layers",
     "models",
     "training",
+    "tuning",
     "zoo",
 ]

@@ -23,6 +23,7 @@ from keras_gappos.experiments.attack_settings import AttackSettings
 from keras_gappos.experiments.channels_settings import ChannelsSettings
 from keras_gappos.experiments.invariance_settings import InvarianceSettings
 from keras_gappos.experiments.location_settings import LocationSettings
+from keras_gappos.experiments.tune_settings import TuneSettings
 
 _NAMELESS = tyro.conf.arg(name="")
 
@@ -127,6 +128,28 @@ def run_channels(settings: Annotated[ChannelsSettings, _NAMELESS]) -> None:
     _show(console, channels_report.make_table(rows), settings.output_dir)
 
 
+def run_tune(settings: Annotated[TuneSettings, _NAMELESS]) -> None:
+    """Search AugShift's settings with KerasTuner, on training images that are held out.
+
+    Accuracies and consistencies are in percent, shifts in pixels. Ends with the best five trials,
+    and the command that trains the best at full length. Stopped and started again with the same
+    flags, it goes on where it was. --workers shares the trials among processes; for many machines
+    see the README.
+    """
+    from keras_gappos.experiments import tune, tune_report  # KerasTuner takes seconds to import
+
+    console = Console()
+    content = tune.run(settings, console)
+    if content is None:  # a worker
+        return
+    table = tune_report.make_table(content["rows"], settings.objective, settings.tolerance)
+    _show(console, table, settings.output_dir)
+    command = tune_report.best_command(content)
+    if command:
+        console.print("The best at full length:", highlight=False)
+        console.print(command, highlight=False, soft_wrap=True)
+
+
 def _show(console, table, output_dir):
     folder = pathlib.Path(output_dir).expanduser()
     console.print(table)
@@ -143,6 +166,7 @@ _RUN.command(run_channels, name="channels")
 _APP = tyro.extras.SubcommandApp()
 _APP.command(demo)
 _APP.command(_RUN, name="run", help="Run an experiment of the paper.")
+_APP.command(run_tune, name="tune")
 _APP.command(cli_zoo.ZOO, name="zoo", help="The pretrained models: list, fetch and verify them.")
 
 
@@ -161,7 +185,7 @@ def main(argv=None):
             file=sys.stderr,
         )
         return 130
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"keras-gappos: {error}", file=sys.stderr)
         return 1
     return 0

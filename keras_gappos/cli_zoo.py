@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import sys
 import warnings
@@ -65,7 +66,7 @@ def make_table(models) -> Table:
     for model in models:
         weights = model.files["weights"]
         table.add_row(
-            _MARK if cached_path(weights).exists() else "",
+            _MARK if os.path.exists(cached_path(weights)) else "",
             model.name,
             _TASKS[model.task],
             model.dataset,
@@ -115,7 +116,7 @@ def format_info(model) -> str:
 
 
 def _file_line(file):
-    cached = "cached" if cached_path(file).exists() else "not cached"
+    cached = "cached" if os.path.exists(cached_path(file)) else "not cached"
     return f"- `{file.path}`, {file.bytes:,} bytes, {cached}, SHA-256 `{file.sha256}`"
 
 
@@ -159,11 +160,11 @@ def complain(findings) -> str:
     if not bad:
         return ""
     names = list(dict.fromkeys(finding.model for finding in bad))
+    complaint = f"{len(bad)} of {len(findings)} checks failed, of {', '.join(names)}."
+    if not any(finding.state == "damaged" for finding in bad):
+        return complaint  # the findings tell what would help
     which = names[0] if len(names) == 1 else "NAME"
-    return (
-        f"{len(bad)} of {len(findings)} checks failed, of {', '.join(names)}. "
-        f"`keras-gappos zoo fetch {which}` fetches what is damaged again."
-    )
+    return f"{complaint} `keras-gappos zoo fetch {which}` fetches what is damaged again."
 
 
 def score(name: _Name, data_dir: str | None = None) -> None:

@@ -7,7 +7,8 @@ from keras_gappos.experiments.location_settings import LocationSettings
 
 
 @pytest.mark.parametrize(
-    ("experiment", "width"), [("location", 64), ("invariance", 64), ("attack", 16)]
+    ("experiment", "width"),
+    [("location", 64), ("invariance", 64), ("attack", 16), ("channels", 16)],
 )
 def test_help_names_the_flags_with_units_and_defaults(experiment, width, capsys):
     with pytest.raises(SystemExit) as end:
@@ -15,6 +16,8 @@ def test_help_names_the_flags_with_units_and_defaults(experiment, width, capsys)
     text = capsys.readouterr().out
     assert end.value.code == 0
     for flag in ("--dataset", "--data-dir", "--output-dir", "--epochs", "--width", "--seed"):
+        assert flag in text
+    for flag in ("--precision", "--distribute {none,mirrored,jax}", "--jit-compile {auto,on,off}"):
         assert flag in text
     assert f"(default: {width})" in text
     assert "percent" in text
@@ -29,6 +32,7 @@ def test_every_setting_is_a_flag(monkeypatch):
     flags += " --depth 34 --width 8 --epochs 3 --location-epochs 2 --stop-at 99 --train-images 9"
     flags += " --test-images 8 --test-passes 1 --batch-size 7 --learning-rate 0.1 --no-flip"
     flags += " --no-normalize --precision mixed_float16 --seed 5 --no-show-images"
+    flags += " --distribute mirrored --jit-compile off"
     assert cli.main(["run", "location", *flags.split()]) == 0
     (settings,) = seen
     defaults = LocationSettings()
@@ -47,7 +51,8 @@ def test_every_setting_of_invariance_is_a_flag(monkeypatch):
     flags += " --weight-decay 0 --no-flip --max-shift 2 --consistency-weights 3 5 --weight-epochs 2"
     flags += " --weight-images 90 --validation-images 9 --weight-tolerance 0.5 --train-images 99"
     flags += " --test-images 8 --consistency-images 6 --trials 2 --no-normalize"
-    flags += " --precision mixed_float16 --seed 5"
+    flags += " --train-shift 3 --fill-mode wrap --precision mixed_float16 --seed 5"
+    flags += " --distribute jax --jit-compile on"
     assert cli.main(["run", "invariance", *flags.split()]) == 0
     (settings,) = seen
     defaults = InvarianceSettings()
@@ -67,6 +72,7 @@ def test_every_setting_of_the_attack_is_a_flag(monkeypatch, tmp_path):
     flags += " --latent head_relu"
     flags += " --normalize --draws 2 --train-images 9 --rank-images 6 --test-images 8"
     flags += " --precision mixed_float16 --seed 5 --no-show-images"
+    flags += " --distribute mirrored --jit-compile off"
     assert cli.main(["run", "attack", *flags.split()]) == 0
     (settings,) = seen
     defaults = AttackSettings()
@@ -100,6 +106,7 @@ def test_the_demo_ends_with_one_sentence_and_the_figure(monkeypatch, capsys, tmp
     [
         (["--width", "0"], "`width` must be at least 1. Received: width=0"),
         (["--dataset", "digits", "--train-images", "5"], "at least one batch"),
+        (["--distribute", "multiworker"], "for several hosts use the JAX backend"),
     ],
 )
 def test_bad_values_end_in_one_line(flags, message, capsys, tmp_path):

@@ -46,6 +46,14 @@ def test_list_shows_each_model_in_80_columns(zoo_folder, register, capsys, offli
     assert "* resnet18.digits" in out and LONG not in out
 
 
+def test_what_can_be_told_without_a_cache_is_told(register, monkeypatch, tmp_path):
+    model = entry()
+    register(model)
+    # A name so long that the system does not even answer whether it is there.
+    monkeypatch.setenv("KERAS_GAPPOS_CACHE", str(tmp_path / ("n" * 300)))
+    assert [run("list"), run("info", model.name), run("verify")] == [0, 0, 0]
+
+
 def test_list_cuts_no_name_however_long(register):
     models = [entry(f"{LONG}_and_more"), entry("deeplabv3.x", task="segmentation")]
     console = Console(width=80, record=True, file=io.StringIO())
@@ -129,6 +137,11 @@ def test_a_complaint_names_each_model_once():
     text = cli_zoo.complain([*findings, Finding("c.x", "weights", "intact")])
     assert text.startswith("3 of 4 checks failed, of a.x, b.x. `keras-gappos zoo fetch NAME`")
     assert cli_zoo.complain(findings[:0]) == ""
+    # Fetching it again helps nobody whose network cannot be asked, or answers differently.
+    for state in ("failed", "differs"):
+        assert cli_zoo.complain([Finding("a.x", "kg.zoo.load", state)]) == (
+            "1 of 1 checks failed, of a.x."
+        )
 
 
 @pytest.mark.parametrize("command", ["list", "info", "fetch", "verify"])

@@ -1,12 +1,28 @@
-"""What `import keras_gappos` costs, and that it works without TensorFlow."""
+"""What `import keras_gappos` costs, what it does without, and which room imports from which."""
 
+import ast
 import importlib.util
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
 import pytest
+
+import keras_gappos
+
+# A room may import from those in the lines above its own; what is not here, the command line, from
+# all of them.
+ROOMS = [
+    ["arguments", "version"],
+    ["layers", "data"],
+    ["classifier", "models"],
+    ["training", "analysis"],
+    ["zoo"],
+    ["tuning"],
+    ["experiments"],
+]
 
 # Prints the modules that are imported with keras_gappos and not with Keras alone.
 IMPORTS = """
@@ -67,6 +83,51 @@ def test_importing_the_package_imports_nothing_heavy_that_keras_does_not():
     heavy |= {"jax", "torch", "pandas", "scipy", "requests", "tyro", "rich"}
     assert not heavy & {module.split(".")[0] for module in modules}
     assert not {"keras_gappos.cli", "keras_gappos.experiments"} & set(modules)
+    assert [name for name in modules if name.startswith("keras_gappos.tuning")] == [
+        "keras_gappos.tuning"
+    ]
+
+
+def imported_rooms(path):
+    """The rooms that a module imports from, at its head or where it uses them."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("keras_gappos."))
+
+
+def test_imports_run_downward_only():
+    package = pathlib.Path(keras_gappos.__file__).parent
+    level = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}
+    imports = {
+        (path.relative_to(package).parts[0].removesuffix(".py"), room)
+        for path in package.rglob("*.py")
+        if path != package / "__init__.py"
+        for room in imported_rooms(path)
+    }
+    assert ("tuning", "training") in imports
+    top = len(ROOMS)
+    upward = {(a, b) for a, b in imports if a != b and level.get(a, top + 1) <= level.get(b, top)}
+    assert not upward
+
+
+def test_tuning_without_keras_tuner_says_what_to_install(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("keras_gappos.tuning.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "keras_tuner", None)  # importing it fails now
+    assert {"AugShiftHyperModel", "GridNetHyperModel", "make_tuner"} <= set(
+        dir(keras_gappos.tuning)
+    )
+    for name in ("AugShiftHyperModel", "GridNetHyperModel", "make_tuner"):
+        with pytest.raises(ImportError, match=f"{name} needs KerasTuner: pip install keras-tuner"):
+            getattr(keras_gappos.tuning, name)
+    assert keras_gappos.tuning.ShiftConsistencyCallback  # it needs Keras alone
+    with pytest.raises(AttributeError, match="has no attribute 'AugShiftModel'"):
+        _ = keras_gappos.tuning.AugShiftModel
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")

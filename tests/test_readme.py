@@ -18,6 +18,7 @@ def test_the_readme_has_an_example_of_each_training():
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_the_readmes_python_examples_run_and_give_what_they_say(example, monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_GAPPOS_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     *statements, last = ast.parse(example).body
     names = {}
     exec(compile(ast.Module(statements, []), "README.md", "exec"), names)

@@ -28,16 +28,11 @@ from keras_gappos.experiments.attack_networks import (
 from keras_gappos.experiments.attack_report import make_table, write_report
 from keras_gappos.experiments.attack_scores import intact_scores, largest_effect, sweep_rows
 from keras_gappos.experiments.attack_settings import AttackSettings
+from keras_gappos.experiments.devices import use_devices
 from keras_gappos.experiments.display import ShowProgress
 from keras_gappos.experiments.given_weights import load_given_weights
 from keras_gappos.experiments.precision import dtype_policy
-from keras_gappos.experiments.results import (
-    ResultFolder,
-    environment,
-    find_row,
-    read_results,
-    replacing,
-)
+from keras_gappos.experiments.results import ResultFolder, find_row, read_results, replacing
 from keras_gappos.experiments.runner import Job, fit_with_backup, run_jobs, save_weights
 
 RANKINGS = ("overall", "left", "right")
@@ -69,7 +64,8 @@ def run(settings, console=None):
         ValueError: for data that do not fit the settings, or an output folder of other settings.
         OSError: if the output folder cannot be written.
     """
-    folder = ResultFolder(settings.output_dir, "attack", settings)
+    devices = use_devices(settings.distribute, settings.batch_size)
+    folder = ResultFolder(settings.output_dir, "attack", settings, devices=devices)
     with folder.lock():
         images = load_segmentation(settings)
         with dtype_policy(settings.precision):
@@ -186,9 +182,8 @@ def _train_and_attack(settings, job, images, folder, display):
             network, images, rankings, effect_count, settings.latent, folder, name
         ),
     }
-    here = environment()
     # Last of all: they are written with the row, so that on disk are all of these rows or none.
-    folder.rows.extend({**r, "backend": here["backend"], "device": here["device"]} for r in rows)
+    folder.hold(rows)
     return row
 
 
@@ -208,19 +203,19 @@ def _train(settings, job, images, folder, display, network):
         load_given_weights(network, settings.weights, _NETWORK)
         return None
     batches = training_batches(settings, images, job.key["flip"])
-    compile_for_training(settings, network, images.info.void, settings.epochs * len(batches))
+    steps = settings.epochs * len(batches)
     epoch_work = _TRAIN_COST * len(images.train_images)
     progress = ShowProgress(display, epoch_work / len(batches), 0, job.name)
     return fit_with_backup(
         network,
+        lambda copy: compile_for_training(settings, copy, images.info.void, steps),
         folder,
         job,
         display,
+        batches,
         epoch_work=epoch_work,
         epochs=settings.epochs,
-        callbacks=[batches.callback, progress],
-        x=batches,
-        shuffle=False,  # it would be Keras' own, which no seed of ours tells
+        callbacks=[progress],
     )
 
 

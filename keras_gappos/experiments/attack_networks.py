@@ -49,7 +49,7 @@ def training_batches(settings, images, flip):
 
 
 def compile_for_training(settings, network, void, steps):
-    """Compiles a network to be trained; pixels whose label is `void` do not count.
+    """Compiles a network, and gives it back; pixels whose label is `void` do not count.
 
     Args:
         settings: an `AttackSettings`.
@@ -64,5 +64,8 @@ def compile_for_training(settings, network, void, steps):
     # Searched for in the variable's name, which is its whole path on TensorFlow.
     optimizer.exclude_from_weight_decay(var_names=[r"\b(gamma|beta|bias)\b"])
     network.compile(
-        optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=void)
+        optimizer,
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=void),
+        jit_compile=settings.keras_jit_compile,
     )
+    return network

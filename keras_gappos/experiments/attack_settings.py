@@ -12,20 +12,19 @@ from keras_gappos.experiments.settings_checks import (
     check_each_once,
     check_seed,
 )
+from keras_gappos.experiments.training_settings import TrainingSettings
 
 # Shares of the channels to switch off where no counts are given.
 SHARES = (0, 1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)
 
 
 @dataclasses.dataclass(frozen=True)
-class AttackSettings:
+class AttackSettings(TrainingSettings):
     """Settings of the attack on segmentation."""
 
     dataset: str = "shapes"
     """Data set: shapes, which is embedded; camvid, cityscapes or another set of TensorFlow
     Datasets with masks, by name; or the folder of a prepared one."""
-    data_dir: str | None = None
-    """Folder of prepared TensorFlow Datasets; None is ~/tensorflow_datasets."""
     output_dir: str = "results/attack"
     """Folder for results.json, table.md, figure.png, the rankings and the weights; a run that was
     stopped goes on from what is in it."""
@@ -84,8 +83,6 @@ class AttackSettings:
     """Rank the channels on the first so many of these; None uses all."""
     test_images: int | None = None
     """Score on the first so many test images; None uses all."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Keras dtype policy."""
     seed: int = 0
     """Seed of the weights, the batches and the random channels."""
     show_images: bool = True
@@ -93,6 +90,7 @@ class AttackSettings:
     on grey stand for them, for data sets whose images may not be published."""
 
     def __post_init__(self):
+        super().__post_init__()
         check_at_least(self, 1, "width", "epochs", "batch_size", "draws", "num_classes")
         check_at_least(self, 1, "train_images", "rank_images", "test_images")
         check_at_least(self, 0, "weight_decay", "void")

@@ -7,6 +7,7 @@ import h5py
 import keras
 import numpy as np
 
+from keras_gappos.experiments.devices import ONE_DEVICE
 from keras_gappos.experiments.results import replacing
 
 _RANDOM = "random_states"  # beside the weights: Keras leaves out those of its layers, as Dropout's
@@ -24,6 +25,9 @@ class EpochBackup(keras.callbacks.Callback):
         folder: a `pathlib.Path` for the backup; one training, one folder.
         model: the compiled model that will be fitted; the backup is loaded into it, if there is
             one.
+        devices: the `Devices` that train it. All processes load the chief's backup. All make one,
+            too, since Keras makes variables on all devices to save an optimizer, but the others'
+            folder is temporary.
 
     Attributes:
         epochs: epochs finished, by earlier processes and this one.
@@ -31,14 +35,14 @@ class EpochBackup(keras.callbacks.Callback):
         seconds: wall time spent, earlier processes' finished epochs included.
     """
 
-    def __init__(self, folder, model):
+    def __init__(self, folder, model, devices=ONE_DEVICE):
         super().__init__()
         self._folder = folder
         self._start = time.monotonic()
         self.epochs, self.stopped = 0, False
-        found = [(m, p) for p in folder.glob("epoch*") if (m := _NAME.fullmatch(p.name))]
-        if found:
-            match, path = max(found, key=lambda pair: int(pair[0][1]))
+        path = devices.file_from_chief(_newest(folder), folder)
+        if path is not None:
+            match = _NAME.fullmatch(path.name)
             self.epochs, self.stopped = int(match[1]), bool(match[3])
             self._start -= int(match[2])
             model.optimizer.build(model.trainable_variables)
@@ -65,6 +69,12 @@ class EpochBackup(keras.callbacks.Callback):
         for old in self._folder.glob("epoch*"):
             if old != path:
                 old.unlink()
+
+
+def _newest(folder):
+    """The file of the latest epoch, or `None`."""
+    found = [path for path in folder.glob("epoch*") if _NAME.fullmatch(path.name)]
+    return max(found, key=lambda path: int(_NAME.fullmatch(path.name)[1]), default=None)
 
 
 def _random_states(model):

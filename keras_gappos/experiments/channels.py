@@ -25,9 +25,10 @@ import shutil
 
 import keras
 
+from keras_gappos.data.training_batches import TrainingBatches
 from keras_gappos.experiments.channels_networks import (
     build_network,
-    compile_for_training,
+    compiled_task,
     feature_layer,
     with_location_head,
 )
@@ -40,14 +41,13 @@ from keras_gappos.experiments.channels_scores import (
     sweep,
 )
 from keras_gappos.experiments.channels_settings import SHARES, ChannelsSettings
+from keras_gappos.experiments.devices import use_devices
 from keras_gappos.experiments.display import ShowProgress
 from keras_gappos.experiments.given_weights import load_given_weights
 from keras_gappos.experiments.image_data import load_images
 from keras_gappos.experiments.precision import dtype_policy
-from keras_gappos.experiments.results import ResultFolder, environment, find_row, read_results
+from keras_gappos.experiments.results import ResultFolder, find_row, read_results
 from keras_gappos.experiments.runner import Job, fit_with_backup, run_jobs, save_weights
-from keras_gappos.experiments.training_batches import TrainingBatches
-from keras_gappos.training import GridTask
 
 _TRAIN_COST = 3  # a training step costs about three passes
 _HEAD_TRAIN_COST = 1.5  # with the backbone frozen
@@ -76,7 +76,8 @@ def run(settings, console=None):
         ValueError: for data that do not fit the settings, or an output folder of other settings.
         OSError: if the output folder cannot be written.
     """
-    folder = ResultFolder(settings.output_dir, "channels", settings)
+    devices = use_devices(settings.distribute, settings.batch_size)
+    folder = ResultFolder(settings.output_dir, "channels", settings, devices=devices)
     with folder.lock():
         images = load_images(settings)
         with dtype_policy(settings.precision):
@@ -164,8 +165,7 @@ def _train_and_sweep(settings, job, images, folder, display):
         found = sweep(settings, model, task, images, rankings, counts)
         display.advance(work["sweep"] / 2)
         rows += [{"network": name, "task": task, **row} for row in found]
-    here = environment()
-    folder.rows.extend({**r, "backend": here["backend"], "device": here["device"]} for r in rows)
+    folder.hold(rows)
     intact = {task: find_row(rows, {"task": task, "count": 0}) for task in networks}
     return {
         **intact["class"],
@@ -202,21 +202,19 @@ def _train(settings, name, network, task, images, folder, display, work):
     batches = TrainingBatches(
         images.train_images, images.train_labels, settings.batch_size, settings.flip, settings.seed
     )
-    grid_task = GridTask(network, settings.grid_size, task, seed=settings.seed)
-    compile_for_training(grid_task, learning_rate)
     epoch_work = work[task] / epochs
     key = {"network": name, "task": task}
     title = f"{name} {task}"
     backup = fit_with_backup(
-        grid_task,
+        network,
+        lambda copy: compiled_task(settings, copy, task, learning_rate),
         folder,
         Job(key, title, work[task]),
         display,
+        batches,
         epoch_work=epoch_work,
         epochs=epochs,
-        callbacks=[batches.callback, ShowProgress(display, epoch_work / len(batches), 0, title)],
-        x=batches,
-        shuffle=False,  # it would be Keras' own, which no seed of ours tells
+        callbacks=[ShowProgress(display, epoch_work / len(batches), 0, title)],
     )
     return backup.epochs, backup.seconds
 

@@ -10,6 +10,7 @@ from keras_gappos.experiments.settings_checks import (
     check_each_once,
     check_seed,
 )
+from keras_gappos.experiments.training_settings import TrainingSettings
 
 # Shares of the channels to switch off where no counts are given: close to each other towards all,
 # since the class is in so many channels that few of them are enough for it.
@@ -17,13 +18,11 @@ SHARES = (0, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 13 / 16, 7 / 8, 1
 
 
 @dataclasses.dataclass(frozen=True)
-class ChannelsSettings:
+class ChannelsSettings(TrainingSettings):
     """Settings of the experiment on position channels and class channels."""
 
     dataset: str = "digits"
     """Data set: digits, or an image-classification set of TensorFlow Datasets by name."""
-    data_dir: str | None = None
-    """Folder of prepared TensorFlow Datasets; None is ~/tensorflow_datasets."""
     output_dir: str = "results/channels"
     """Folder for results.json, table.md, figure.png, the rankings and the weights; a run that was
     stopped goes on from what is in it."""
@@ -67,12 +66,11 @@ class ChannelsSettings:
     """Score on the first so many test images; None uses all."""
     test_passes: int = 3
     """Passes over the test images, each with fresh random cells."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Keras dtype policy."""
     seed: int = 0
     """Seed of the weights, the batches, the cells, the permutations and the random channels."""
 
     def __post_init__(self):
+        super().__post_init__()
         check_at_least(self, 1, "width", "epochs", "head_epochs", "batch_size", "draws")
         check_at_least(self, 1, "train_images", "rank_images", "test_images", "test_passes")
         check_at_least(self, 2, "grid_size")

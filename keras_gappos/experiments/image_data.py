@@ -44,28 +44,42 @@ def load_images(settings):
             `keras_gappos.data.load`.
     """
 
-    def load(split, limit):
-        images, labels = data.load(
-            settings.dataset, split, settings.data_dir, limit, target="label"
-        )
-        return images.astype("float32") / 255, labels
-
-    train_images, train_labels = load("train", settings.train_images)
-    test_images, test_labels = load("test", settings.test_images)
+    train_images, train_labels = _load(settings, "train", settings.train_images)
+    test_images, test_labels = _load(settings, "test", settings.test_images)
     if len(train_images) < settings.batch_size:
         raise ValueError(
             f"There must be at least one batch of training images. Received: {len(train_images)} "
             f"images, batch_size={settings.batch_size}"
         )
-    channels = train_images.shape[-1]
+    mean, std = _normalize(settings, train_images, test_images)
+    return ImageData(train_images, train_labels, test_images, test_labels, mean, std)
+
+
+def load_training_images(settings):
+    """As `load_images`, without ever reading the test images.
+
+    Returns:
+        `(images, labels)`.
+    """
+    images, labels = _load(settings, "train", settings.train_images)
+    _normalize(settings, images)
+    return images, labels
+
+
+def _load(settings, split, limit):
+    images, labels = data.load(settings.dataset, split, settings.data_dir, limit, target="label")
+    return images.astype("float32") / 255, labels
+
+
+def _normalize(settings, images, *others):
+    """Normalises arrays in place by the first one's `mean` and `std`, which it returns."""
+    channels = images.shape[-1]
     mean, std = np.zeros(channels), np.ones(channels)
     if settings.normalize:
-        mean = train_images.mean((0, 1, 2), dtype="float64")
-        std = np.maximum(train_images.std((0, 1, 2), dtype="float64"), 1e-6)
+        mean = images.mean((0, 1, 2), dtype="float64")
+        std = np.maximum(images.std((0, 1, 2), dtype="float64"), 1e-6)
     mean, std = mean.round(6), std.round(6)
-    for images in (train_images, test_images):
-        images -= mean.astype("float32")
-        images /= std.astype("float32")
-    return ImageData(
-        train_images, train_labels, test_images, test_labels, mean.tolist(), std.tolist()
-    )
+    for array in (images, *others):
+        array -= mean.astype("float32")
+        array /= std.astype("float32")
+    return mean.tolist(), std.tolist()

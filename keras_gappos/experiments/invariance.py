@@ -26,6 +26,8 @@ import keras
 import numpy as np
 
 from keras_gappos.analysis import shift_consistency
+from keras_gappos.data.training_batches import TrainingBatches
+from keras_gappos.experiments.devices import use_devices
 from keras_gappos.experiments.display import ShowProgress
 from keras_gappos.experiments.image_data import load_images
 from keras_gappos.experiments.invariance_networks import build_network, trained_model
@@ -34,7 +36,6 @@ from keras_gappos.experiments.invariance_settings import METHODS, InvarianceSett
 from keras_gappos.experiments.precision import dtype_policy
 from keras_gappos.experiments.results import ResultFolder, find_row, read_results
 from keras_gappos.experiments.runner import Job, fit_with_backup, run_jobs, save_weights
-from keras_gappos.experiments.training_batches import TrainingBatches
 
 _TRAIN_COST = 3  # a training step costs about three test steps
 _TEST_BATCHES = 4  # training batches in one test batch, which keeps no gradients
@@ -60,7 +61,8 @@ def run(settings, console=None):
         ValueError: for data that do not fit the settings, or an output folder of other settings.
         OSError: if the output folder cannot be written.
     """
-    folder = ResultFolder(settings.output_dir, "invariance", settings, extendable=("methods",))
+    devices = use_devices(settings.distribute, settings.batch_size)
+    folder = ResultFolder(settings.output_dir, "invariance", settings, ("methods",), devices)
     with folder.lock():
         images = load_images(settings)
         _check_images(settings, images)
@@ -176,20 +178,19 @@ def _train_and_score(settings, job, images, folder, display):
     network = build_network(settings, key["method"], images.image_shape, images.num_classes)
     weight = _consistency_weight(settings, key, folder.rows)
     batches = TrainingBatches(train, labels, settings.batch_size, settings.flip, settings.seed)
-    model = trained_model(settings, key["method"], network, weight, epochs * len(batches))
     image_cost = _image_cost(key)
     step_cost = image_cost * len(train) / len(batches)
     progress = ShowProgress(display, step_cost, 0, job.name)
     backup = fit_with_backup(
-        model,
+        network,
+        lambda copy: trained_model(settings, key["method"], copy, weight, epochs * len(batches)),
         folder,
         job,
         display,
+        batches,
         epoch_work=image_cost * len(train),
         epochs=epochs,
-        callbacks=[batches.callback, progress],
-        x=batches,
-        shuffle=False,  # it would be Keras' own, which no seed of ours tells
+        callbacks=[progress],
     )
     row = {**key, **score(settings, network, scored, scored_labels)}
     display.advance(job.work - image_cost * len(train) * epochs)
@@ -270,11 +271,12 @@ def score(settings, network, images, labels):
 
 def _check_images(settings, images):
     side = min(images.image_shape[:2])
-    if settings.max_shift >= side:
-        raise ValueError(
-            f"`max_shift` must be smaller than the image, in [1, {side}). "
-            f"Received: max_shift={settings.max_shift}, images of shape {images.image_shape}"
-        )
+    for name in ("max_shift", "train_shift"):
+        if (getattr(settings, name) or 0) >= side:
+            raise ValueError(
+                f"`{name}` must be smaller than the image, in [1, {side}). Received: "
+                f"{name}={getattr(settings, name)}, images of shape {images.image_shape}"
+            )
     needed = settings.validation_images + (settings.weight_images or settings.batch_size)
     if settings.weights_on_trial and len(images.train_images) < needed:
         raise ValueError(

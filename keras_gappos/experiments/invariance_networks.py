@@ -3,8 +3,14 @@
 import keras
 
 from keras_gappos import layers, models, training
+from keras_gappos.training.annealed_sgd import annealed_sgd
 
-DOWNSAMPLING = {"blurpool": "blur", "aps": "polyphase", "augshift_blurpool": "blur"}
+DOWNSAMPLING = {
+    "blurpool": "blur",
+    "aps": "polyphase",
+    "augshift_blurpool": "blur",
+    "augshift_aps": "polyphase",
+}
 
 
 def build_network(settings, method, image_shape, num_classes):
@@ -39,34 +45,29 @@ def trained_model(settings, method, network, consistency_weight, steps):
         A compiled `keras.Model` that shares the network's weights.
     """
     model = network
+    max_shift = settings.train_shift or settings.max_shift
+    border = {"fill_mode": settings.fill_mode, "seed": settings.seed}
     if method.startswith("augshift"):
-        model = training.AugShift(
-            network, settings.max_shift, consistency_weight, seed=settings.seed
-        )
+        model = training.AugShift(network, max_shift, consistency_weight, **border)
     elif method == "shift":
-        shift = layers.RandomShift(settings.max_shift, seed=settings.seed)
+        shift = layers.RandomShift(max_shift, **border)
         images = keras.Input(network.input_shape[1:])
         model = keras.Model(images, network(shift(images)))
     model.compile(
         make_optimizer(settings, steps),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        jit_compile=settings.keras_jit_compile,
     )
     return model
 
 
 def make_optimizer(settings, steps):
     """SGD whose learning rate rises, then falls to 0 with the last of `steps`."""
-    rising = min(max(1, round(settings.warmup * steps)), max(1, steps - 1))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=max(1, steps - rising),
-        warmup_target=settings.learning_rate * settings.batch_size / 128,
-        warmup_steps=rising,
+    return annealed_sgd(
+        settings.learning_rate,
+        settings.batch_size,
+        steps,
+        warmup=settings.warmup,
+        weight_decay=settings.weight_decay,
     )
-    optimizer = keras.optimizers.SGD(
-        schedule, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay or None
-    )
-    # Searched for in the variable's name, which is its whole path on TensorFlow.
-    optimizer.exclude_from_weight_decay(var_names=[r"\b(gamma|beta|bias)\b"])
-    return optimizer

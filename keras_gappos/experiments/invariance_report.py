@@ -22,6 +22,7 @@ _NAMES = {
     "shift": "One random shift",
     "augshift": "AugShift",
     "augshift_blurpool": "AugShift + BlurPool",
+    "augshift_aps": "AugShift + APS",
 }
 _COLOURS = {
     "resnet18": "tab:grey",
@@ -30,6 +31,7 @@ _COLOURS = {
     "shift": "tab:purple",
     "augshift": "tab:blue",
     "augshift_blurpool": "tab:red",
+    "augshift_aps": "tab:olive",
 }
 
 
@@ -163,6 +165,12 @@ def _explanation(row, settings):
         "Worst case: images whose class is right under every shift. After ±, the standard error "
         "over the images."
     )
+    train_shift, fill_mode = settings.get("train_shift"), settings.get("fill_mode", "constant")
+    if train_shift or fill_mode != "constant":
+        text += (
+            f" Shifts in training are of up to {train_shift or shift} pixels, with fill mode "
+            f"{fill_mode!r} at the border."
+        )
     if settings["dataset"] in PAPER:
         text += (
             " The paper's figures are of ResNet-18, width 64; its consistency is to be compared "

@@ -9,25 +9,26 @@ from keras_gappos.experiments.settings_checks import (
     check_each_once,
     check_seed,
 )
+from keras_gappos.experiments.training_settings import TrainingSettings
 
-Method = Literal["resnet18", "blurpool", "augshift", "shift", "aps", "augshift_blurpool"]
+Method = Literal[
+    "resnet18", "blurpool", "augshift", "shift", "aps", "augshift_blurpool", "augshift_aps"
+]
 METHODS = get_args(Method)  # in the order in which they are trained
 
 
 @dataclasses.dataclass(frozen=True)
-class InvarianceSettings:
+class InvarianceSettings(TrainingSettings):
     """Settings of the invariance experiment."""
 
     dataset: str = "cifar10"
     """Data set: digits, or an image-classification set of TensorFlow Datasets by name."""
-    data_dir: str | None = None
-    """Folder of prepared TensorFlow Datasets; None is ~/tensorflow_datasets."""
     output_dir: str = "results/invariance"
     """Folder for results.json, table.md, figure.png and the weights; a run that was stopped goes
     on from what is in it, and methods can be added to it later."""
-    methods: tuple[Method, ...] = METHODS
+    methods: tuple[Method, ...] = METHODS[:6]
     """Methods to train: the plain network; BlurPool; AugShift; one random shift of each image as
-    augmentation; adaptive polyphase sampling (APS); AugShift on BlurPool."""
+    augmentation; adaptive polyphase sampling (APS); AugShift on BlurPool; AugShift on APS."""
     depth: Literal[18, 34, 50] = 18
     """Depth of the ResNet."""
     width: int = 64
@@ -52,6 +53,11 @@ class InvarianceSettings:
     """Mirror half of the training images left to right, for every method."""
     max_shift: int = 4
     """Largest shift in pixels on each axis, in training (augshift, shift) and in the scores."""
+    train_shift: int | None = None
+    """Largest shift in training, if not the same as max_shift."""
+    fill_mode: Literal["constant", "nearest", "reflect", "wrap"] = "constant"
+    """What comes in at the border of a shifted image, in training: 0, the edge's pixels, the mirror
+    image, or the other side. In the scores it is 0."""
     consistency_weights: tuple[float, ...] = (1.0, 10.0, 100.0)
     """Weights of AugShift's consistency term. Of several, the best one is found with short
     trainings that are scored on held out training images; one is used as it is."""
@@ -79,15 +85,14 @@ class InvarianceSettings:
     """Shift and scale each colour channel to mean 0, standard deviation 1 over the training images,
     so that what comes in at a shifted image's border, 0, is the mean colour; else pixels are in
     [0, 1] and it is black."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Keras dtype policy, in training and in the scores."""
     seed: int = 0
     """Seed of the weights, the batches, the flips and the shifts."""
 
     def __post_init__(self):
+        super().__post_init__()
         check_at_least(self, 1, "width", "epochs", "batch_size", "max_shift", "weight_epochs")
-        check_at_least(self, 1, "weight_images", "validation_images", "train_images", "trials")
-        check_at_least(self, 1, "test_images", "consistency_images")
+        check_at_least(self, 1, "train_shift", "weight_images", "validation_images", "train_images")
+        check_at_least(self, 1, "test_images", "consistency_images", "trials")
         check_at_least(self, 0, "weight_decay", "weight_tolerance")
         check_above_zero(self, "learning_rate")
         check_each_once(self, "methods", "consistency_weights")

@@ -18,6 +18,8 @@ import keras
 import numpy as np
 
 from keras_gappos import layers, models, training
+from keras_gappos.data.training_batches import TrainingBatches
+from keras_gappos.experiments.devices import use_devices
 from keras_gappos.experiments.display import ShowProgress
 from keras_gappos.experiments.image_data import load_images
 from keras_gappos.experiments.location_report import make_table, write_report
@@ -46,7 +48,8 @@ def run(settings, console=None):
         ValueError: for data that do not fit the settings, or an output folder of other settings.
         OSError: if the output folder cannot be written.
     """
-    folder = ResultFolder(settings.output_dir, "location", settings)
+    devices = use_devices(settings.distribute, settings.batch_size)
+    folder = ResultFolder(settings.output_dir, "location", settings, devices=devices)
     with folder.lock():
         images = load_images(settings)
         with dtype_policy(settings.precision):
@@ -173,25 +176,18 @@ def _train_and_score(settings, job, images, folder, display):
     keras.utils.set_random_seed(settings.seed)
     shape, num_classes = images.image_shape, images.num_classes
     network = build_network(settings, **key, image_shape=shape, num_classes=num_classes)
-    task = training.GridTask(network, grid_size, task_name, flip=settings.flip, seed=settings.seed)
-    task.compile(
-        keras.optimizers.Adam(settings.learning_rate, beta_1=0.5),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
     step = settings.batch_size * grid_size**2
     progress = ShowProgress(display, _TRAIN_COST * step, step, job.name)
     backup = fit_with_backup(
-        task,
+        network,
+        lambda copy: _grid_task(settings, key, copy),
         folder,
         job,
         display,
+        _batches(settings, images, folder.devices),
         epoch_work=_TRAIN_COST * len(images.train_images) * grid_size**2,
         epochs=settings.epochs_of(task_name),
         callbacks=[progress] if settings.stop_at is None else [_StopAt(settings), progress],
-        x=images.train_images,
-        y=images.train_labels,
-        batch_size=settings.batch_size,
     )
     accuracies = score(settings, key, network, images, [progress])
     name = f"{network.name}_{task_name}_{grid_size}x{grid_size}"
@@ -215,6 +211,28 @@ def _train_and_score(settings, job, images, folder, display):
     if task_name == "location":
         row["examples"] = _examples(network, images.test_images, grid_size, settings.seed)
     return row
+
+
+def _batches(settings, images, devices):
+    """The training data; several processes must all shuffle it alike, and divide full batches."""
+    arrays = images.train_images, images.train_labels
+    if devices.processes > 1:
+        return TrainingBatches(*arrays, settings.batch_size, False, settings.seed)
+    return {"x": arrays[0], "y": arrays[1], "batch_size": settings.batch_size}
+
+
+def _grid_task(settings, key, network):
+    """The network, ready to be trained for its row."""
+    task = training.GridTask(
+        network, key["grid_size"], key["task"], flip=settings.flip, seed=settings.seed
+    )
+    task.compile(
+        keras.optimizers.Adam(settings.learning_rate, beta_1=0.5),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=settings.keras_jit_compile,
+    )
+    return task
 
 
 class _StopAt(keras.callbacks.Callback):

@@ -9,16 +9,15 @@ from keras_gappos.experiments.settings_checks import (
     check_each_once,
     check_seed,
 )
+from keras_gappos.experiments.training_settings import TrainingSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class LocationSettings:
+class LocationSettings(TrainingSettings):
     """Settings of the location experiment; the defaults are the paper's."""
 
     dataset: str = "cifar10"
     """Data set: digits, or an image-classification set of TensorFlow Datasets by name."""
-    data_dir: str | None = None
-    """Folder of prepared TensorFlow Datasets; None is ~/tensorflow_datasets."""
     output_dir: str = "results/location"
     """Folder for results.json, table.md, figure.png and the weights; a run that was stopped goes
     on from what is in it."""
@@ -54,8 +53,6 @@ class LocationSettings:
     normalize: bool = True
     """Shift and scale each colour channel to mean 0, standard deviation 1 over the training images
     (the canvas around them stays at 0); else pixels are in [0, 1]."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Keras dtype policy."""
     seed: int = 0
     """Seed of the weights, the cells and the permutations."""
     show_images: bool = True
@@ -63,6 +60,7 @@ class LocationSettings:
     each, for data sets whose images may not be published."""
 
     def __post_init__(self):
+        super().__post_init__()
         check_at_least(self, 1, "width", "epochs", "location_epochs", "train_images")
         check_at_least(self, 1, "test_images", "test_passes", "batch_size")
         check_each_once(self, "grids", "tasks", "networks")

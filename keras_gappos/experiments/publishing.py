@@ -72,7 +72,7 @@ def publish(results_dir, zoo_dir, registry_dir, log=print) -> list[ZooModel]:
         added.append(_with_files(model, files))
         log(f"{model.name}: {sum(file.bytes for file in files.values()) / 1e6:.1f} MB")
     models |= {model.name: model for model in added}
-    _check_sizes(models.values())
+    _check_total(models.values())
     for model in added:
         _write(zoo_dir / model.name / "card.md", format_card(model))
     _write(zoo_dir / "README.md", format_readme(models.values()))
@@ -105,6 +105,8 @@ def _files(model, weights, zoo_dir, former):
         unpacked = temporary / "saved_model"
         network.export(str(unpacked), format="tf_saved_model", verbose=False)
         zip_folder(unpacked, temporary / _NAMES["saved_model"])
+        for kind, name in _NAMES.items():
+            _check_size(f"{model.name}/{name}", kind, (temporary / name).stat().st_size)
         for name in _NAMES.values():
             os.replace(temporary / name, folder / name)
         unpacked_bytes = sum(path.stat().st_size for path in unpacked.rglob("*"))
@@ -192,14 +194,15 @@ def zip_folder(folder, path):
             archive.writestr(member, file.read_bytes(), zipfile.ZIP_DEFLATED, 9)
 
 
-def _check_sizes(models):
-    for model in models:
-        for kind, limit in LIMITS.items():
-            if model.files[kind].bytes > limit:
-                raise ValueError(
-                    f"{model.files[kind].path} must have at most {limit:,} bytes. Received: "
-                    f"{model.files[kind].bytes:,}. Publish a narrower network."
-                )
+def _check_size(path, kind, count):
+    if count > LIMITS.get(kind, count):
+        raise ValueError(
+            f"{path} must have at most {LIMITS[kind]:,} bytes. Received: {count:,}. Publish a "
+            "narrower network."
+        )
+
+
+def _check_total(models):
     total = sum(file.bytes for model in models for file in model.files.values())
     if total > ZOO_LIMIT:
         raise ValueError(f"The zoo must have at most {ZOO_LIMIT:,} bytes. Received: {total:,}")

@@ -14,10 +14,13 @@ import filelock
 import keras
 import numpy as np
 
+from keras_gappos.experiments.devices import ONE_DEVICE
 from keras_gappos.version import __version__
 
 # Where files lie, and what the figure looks like, is no part of a result.
-_NO_PART_OF_A_RESULT = ("data_dir", "output_dir", "show_images")
+_NO_PART_OF_A_RESULT = ("data_dir", "output_dir", "show_images", "workers", "tensorboard")
+# A training that is under way may go on on other devices.
+_NO_PART_OF_A_BACKUP = ("distribute", "jit_compile")
 
 
 class ResultFolder:
@@ -31,28 +34,37 @@ class ResultFolder:
             from the same settings.
         extendable: names of settings, tuples, to which values may be added later; the file records
             what has been asked for so far, and the command that gives all of it.
+        devices: the `Devices` that the rows are made on. Of several processes only the chief has
+            the folder; the others have the same rows, and their `path` is a temporary folder.
 
     Raises:
         OSError: if the folder cannot be made or written.
-        ValueError: if the folder holds the results of other settings, or a damaged file.
+        ValueError: if the folder holds the results of other settings, or a damaged file; if
+            processes have different settings.
     """
 
-    def __init__(self, path, experiment, settings, extendable=()):
-        self.path = pathlib.Path(path).expanduser()
+    def __init__(self, path, experiment, settings, extendable=(), devices=ONE_DEVICE):
+        self.devices = devices
+        self.path = self._given = pathlib.Path(path).expanduser()
+        if not devices.is_chief:
+            self._temporary = tempfile.TemporaryDirectory(prefix="keras-gappos-")
+            self.path = pathlib.Path(self._temporary.name)
         self._file = self.path / "results.json"
-        _check_writable(self.path)
-        found = read_results(self._file) if self._file.exists() else None
+        alike = {"version": __version__, **_recorded(dataclasses.asdict(settings))}
+        devices.check_alike(json.dumps(alike), "version and settings")
+        found = devices.from_chief(self._read)
         settings = _extended(settings, extendable, (found or {}).get("settings"))
         self.content = {
             "experiment": experiment,
             "command": command_line(experiment, settings),
-            "settings": _recorded(settings),
-            "environment": environment(),
+            "settings": _recorded(dataclasses.asdict(settings)),
+            "environment": environment(devices.replicas),
             "rows": [],
         }
         if found is not None:
-            self._take_over(found, extendable)
-        fixed = {k: v for k, v in self.content["settings"].items() if k not in extendable}
+            self._take_over(found, extendable, _recorded(_defaults(settings)))
+        free = (*extendable, *_NO_PART_OF_A_BACKUP)
+        fixed = {k: v for k, v in self.content["settings"].items() if k not in free}
         digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode())
         self.backup = self.path / "backup" / digest.hexdigest()[:12]
 
@@ -64,13 +76,7 @@ class ResultFolder:
             OSError: if another process is at it.
         """
         lock = filelock.FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise OSError(
-                f"Another process is writing into `output_dir` {self.path}. Wait for it, or choose "
-                "another folder."
-            ) from error
+        self.devices.from_chief(lambda: self._acquire(lock))
         try:
             yield
         finally:
@@ -87,20 +93,45 @@ class ResultFolder:
 
     def add(self, row):
         """Adds a row, with the backend and device it was made on, and writes `results.json`."""
-        here = environment()  # not that of the process that began the file
-        self.rows.append({**row, "backend": here["backend"], "device": here["device"]})
+        self.hold([row])
         with replacing(self._file) as temporary:
             temporary.write_text(json.dumps(self.content, indent=1) + "\n")
 
-    def _take_over(self, content, extendable):
+    def put(self, rows):
+        """Puts these rows in the place of all, and writes `results.json`."""
+        self.content["rows"] = rows
+        with replacing(self._file) as temporary:
+            temporary.write_text(json.dumps(self.content, indent=1) + "\n")
+
+    def hold(self, rows):
+        """Adds rows, as `add` does, that are on disk with the next one that is added."""
+        here = environment(self.devices.replicas)  # not that of the process that began the file
+        made_on = {"backend": here["backend"], "device": here["device"]}
+        self.rows.extend({**row, **made_on} for row in rows)
+
+    def _read(self):
+        _check_writable(self.path)
+        return read_results(self._file) if self._file.exists() else None
+
+    def _acquire(self, lock):
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise OSError(
+                f"Another process is writing into `output_dir` {self.path}. Wait for it, or choose "
+                "another folder."
+            ) from error
+
+    def _take_over(self, content, extendable, defaults):
         grown = {name: self.content["settings"][name] for name in extendable}
         if isinstance(content.get("settings"), dict):
-            content["settings"].update(grown)
+            # A setting that the file does not have yet was what its default is.
+            content["settings"] = {**defaults, **content["settings"], **grown}
         for entry in ("experiment", "settings"):
             ours, theirs = self.content[entry], content.get(entry)
             if ours != theirs:
                 raise ValueError(
-                    f"`output_dir` {self.path} holds results of other settings: "
+                    f"`output_dir` {self._given} holds results of other settings: "
                     f"{_difference(theirs, ours)}. Choose another folder, or the same settings."
                 )
         if grown:
@@ -142,31 +173,49 @@ def replacing(path):
 
 def command_line(experiment, settings):
     """The command that gives these results again; `DATA_DIR` stands for the data's folder."""
-    words = ["keras-gappos", "run", experiment]
+    data_dir = None if settings.data_dir is None else "DATA_DIR"
+    words = ["keras-gappos", *([] if experiment == "tune" else ["run"]), experiment]
+    return shlex.join(words + flags_of(settings, data_dir=data_dir, output_dir=None))
+
+
+def flags_of(settings, **instead):
+    """The flags of the command line that give these settings.
+
+    Args:
+        settings: an experiment's settings, a dataclass.
+        **instead: values for some of them; `None` leaves the flag out.
+
+    Returns:
+        A list of strings.
+    """
+    words = []
     for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if value == field.default or field.name == "output_dir":
+        value = instead.get(field.name, getattr(settings, field.name))
+        if value == field.default or (value is None and field.name in instead):
             continue
         flag = "--" + field.name.replace("_", "-")
         if isinstance(value, bool):
             words.append(flag if value else f"--no-{flag[2:]}")
-        elif field.name == "data_dir":
-            words += [flag, "DATA_DIR"]
         else:
             words += [flag, *map(str, value if isinstance(value, tuple) else [value])]
-    return shlex.join(words)
+    return words
 
 
-def environment():
-    """What a result depends on besides its settings: versions, backend, kind of device."""
+def environment(replicas=1):
+    """What a result depends on besides its settings: versions, backend, kind of device.
+
+    Args:
+        replicas: number of devices that it is made on.
+    """
     backend = keras.backend.backend()
+    device = _device_kind(backend)
     return {
         "keras_gappos": __version__,
         "keras": keras.__version__,
         "backend": f"{backend} {__import__(backend).__version__}",
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "device": _device_kind(backend),
+        "device": device if replicas == 1 else f"{replicas} x {device}",
     }
 
 
@@ -190,11 +239,16 @@ def _device_kind(backend):
 
 
 def _recorded(settings):
-    """The settings as JSON would give them back, without the places of files."""
-    values = {
-        k: v for k, v in dataclasses.asdict(settings).items() if k not in _NO_PART_OF_A_RESULT
-    }
+    """A dictionary of settings as JSON would give it back, without the places of files."""
+    values = {k: v for k, v in settings.items() if k not in _NO_PART_OF_A_RESULT}
     return json.loads(json.dumps(values))
+
+
+def _defaults(settings):
+    fields = dataclasses.fields(settings)
+    return {
+        field.name: field.default for field in fields if field.default is not dataclasses.MISSING
+    }
 
 
 def _extended(settings, extendable, recorded):
@@ -206,7 +260,8 @@ def _extended(settings, extendable, recorded):
         if field.name in extendable:
             asked = {*getattr(settings, field.name), *recorded.get(field.name, ())}
             # In the default's order, so that it does not matter which was asked for first.
-            values[field.name] = tuple(value for value in field.default if value in asked)
+            order = dict.fromkeys((*field.default, *sorted(asked)))
+            values[field.name] = tuple(value for value in order if value in asked)
     return dataclasses.replace(settings, **values)
 
 

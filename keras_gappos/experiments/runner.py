@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 
 import keras
+from rich.console import Console
 
 from keras_gappos.experiments.backup import EpochBackup
 from keras_gappos.experiments.display import RunDisplay
@@ -36,8 +37,11 @@ def run_jobs(folder, jobs, make_row, summarize, report, make_table, console=None
         summarize: function of a row that gives its result in a few words, for the log.
         report: function of nothing that writes table and figure from the folder's rows.
         make_table: function of rows that gives a `rich.table.Table` to watch.
-        console: a `rich.console.Console` to show progress on, or `None` for standard output.
+        console: a `rich.console.Console` to show progress on, or `None` for standard output. Of
+            several processes only the chief shows anything, and its rows are those of all.
     """
+    devices, console = folder.devices, console or Console()
+    console.quiet = console.quiet or not devices.is_chief
     with RunDisplay(sum(job.work for job in jobs), make_table, console) as display:
         for job in jobs:
             display.show(folder.rows, job.name)
@@ -46,37 +50,50 @@ def run_jobs(folder, jobs, make_row, summarize, report, make_table, console=None
                 display.skip(job.work)
                 continue
             row = make_row(job, display)
-            folder.add(row)
-            report()
+            folder.add(devices.from_chief(lambda row=row: row))
+            if devices.is_chief:
+                report()
             shutil.rmtree(_backup_dir(folder, job), ignore_errors=True)
             display.log(f"{job.name}: {summarize(row)} in {row['seconds']:.0f} s")
-    report()
+    if devices.is_chief:
+        report()
 
 
-def fit_with_backup(model, folder, job, display, epoch_work, epochs, callbacks, **data):
-    """Trains the epochs that are not in the job's backup yet.
+def fit_with_backup(
+    network, compiled, folder, job, display, batches, epoch_work, epochs, callbacks
+):
+    """Trains the epochs that are not in the job's backup yet, on the folder's devices.
 
     Args:
-        model: a compiled model; a backup is loaded into it.
+        network: the network to be trained; it has its weights in the end, on one device.
+        compiled: function of such a network that gives a compiled model of it, to be fitted.
         folder, job, display: as in `run_jobs`.
+        batches: shuffled training batches, with a `callback` that starts their epochs, such as
+            `TrainingBatches`; or, for one process, a dictionary of the data that `fit` takes.
         epoch_work: work of one epoch, of which an earlier run may have done some.
         epochs: when to end, in epochs from the start.
         callbacks: Keras callbacks; a backup is made after they have seen an epoch's end.
-        **data: arguments of `fit`.
 
     Returns:
         The `EpochBackup`, which knows the epochs and the time.
     """
-    backup = EpochBackup(_backup_dir(folder, job), model)
-    display.skip(epoch_work * backup.epochs)
-    if not backup.stopped:
-        model.fit(
-            **data,
-            initial_epoch=backup.epochs,
-            epochs=epochs,
-            verbose=0,
-            callbacks=[*callbacks, backup],
-        )
+    devices = folder.devices
+    data, starting = batches, []
+    if not isinstance(batches, dict):
+        # Keras' own shuffling is left out, which no seed of ours tells.
+        data, starting = {"x": devices.part(batches), "shuffle": False}, [batches.callback]
+    with devices.training(network) as copy:
+        model = compiled(copy)
+        backup = EpochBackup(_backup_dir(folder, job), model, devices)
+        display.skip(epoch_work * backup.epochs)
+        if not backup.stopped:
+            model.fit(
+                **data,
+                initial_epoch=backup.epochs,
+                epochs=epochs,
+                verbose=0,
+                callbacks=[*starting, *callbacks, backup],
+            )
     display.skip(epoch_work * (epochs - backup.epochs))
     return backup
 

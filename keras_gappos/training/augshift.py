@@ -96,7 +96,9 @@ class AugShift(PreparedModel):
         self._evaluating = False
 
     def build(self, input_shape):
-        """Makes the metrics of the pairs."""
+        """Makes the metrics of the pairs, once."""
+        if self.built:
+            return
         self._consistency_tracker = keras.metrics.Mean("consistency_loss")
         self._agreement_tracker = keras.metrics.Mean("shift_agreement")
         super().build(input_shape)

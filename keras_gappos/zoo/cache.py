@@ -1,7 +1,6 @@
 """The zoo's files on this machine: verified, whole, and fetched once."""
 
 import contextlib
-import errno
 import hashlib
 import os
 import pathlib
@@ -15,15 +14,6 @@ from keras_gappos.zoo.transport import download
 
 CACHE_VARIABLE = "KERAS_GAPPOS_CACHE"
 FORMATS = ("weights", "saved_model")
-_ABOUT_THE_CACHE = {
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EEXIST,
-    errno.ENOSPC,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
-}
 
 
 def cache_folder() -> pathlib.Path:
@@ -71,9 +61,9 @@ def fetch(name: str, format: str = "weights") -> pathlib.Path:
         return folder
     with _writing(path.parent):
         if not archive.matches(path, folder):  # another process may have been at it
-            if folder.exists():
+            if os.path.lexists(folder):
                 _say_damaged(folder, "unpacked")
-                shutil.rmtree(folder)
+                _remove(folder)
             archive.extract(path, folder, file.unpacked_bytes)
     return folder
 
@@ -92,9 +82,9 @@ def fetch_file(file) -> pathlib.Path:
         return path
     with _writing(path.parent):
         if not is_intact(path, file):  # another process may have been at it
-            if path.exists():
+            if os.path.lexists(path):
                 _say_damaged(path, "fetched")
-                path.unlink()
+                _remove(path)
             download(file, find_source(), path)
     return path
 
@@ -118,7 +108,7 @@ def is_intact(path, file) -> bool:
         if path.stat().st_size != file.bytes:
             return False
         return digest_of(path) == file.sha256
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # not there, or not to be read
         return False
 
 
@@ -139,7 +129,7 @@ def _writing(folder):
             _remove_leftovers(folder)
             yield
     except OSError as error:
-        if error.errno not in _ABOUT_THE_CACHE:
+        if error.errno is None:  # about the source: `download` and `find_source` say so themselves
             raise
         raise OSError(
             error.errno,
@@ -152,7 +142,12 @@ def _remove_leftovers(folder):
     """Removes what a process that was killed has left: all but whole files and folders."""
     for path in folder.iterdir():
         if path.name.startswith(("tmp", archive.UNFINISHED)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _remove(path)
+
+
+def _remove(path):
+    """Removes a file, a link, or a folder with all that is in it."""
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _say_damaged(path, what):

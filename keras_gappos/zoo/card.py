@@ -38,6 +38,7 @@ def format_card(model) -> str:
         Markdown.
     """
     versions = ", ".join(f"{name} {version}" for name, version in model.versions.items())
+    recorded = f"figures recorded with commit `{model.commit[:12]}`; " if model.commit else ""
     parts = [
         f"# {model.name}",
         _wrapped(_description(model)),
@@ -61,9 +62,7 @@ def format_card(model) -> str:
         "\n".join(_limits(model)),
         "## Made by",
         f"```sh\n{model.command}\n```",
-        _wrapped(
-            f"Seed {model.seed}; figures recorded with commit `{model.commit[:12]}`; {versions}."
-        ),
+        _wrapped(f"Seed {model.seed}; {recorded}{versions}."),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -72,7 +72,8 @@ def load_weights(network, path, name):
         name: of the model whose weights they must be.
 
     Raises:
-        ValueError: if they are of another model; the message names both. If it is no such file.
+        ValueError: if they do not fit the network; the message names their model and `name`. If it
+            is no such file.
     """
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path} is no HDF5 file of weights, such as those of {name!r}")

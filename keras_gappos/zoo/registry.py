@@ -42,7 +42,7 @@ def info(name: str) -> ZooModel:
     """
     models = _models()
     if name not in models:
-        near = difflib.get_close_matches(str(name), models, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(str(name).lower(), models, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             "`name` must be a model of the zoo; `keras_gappos.zoo.list_models()` lists them. "
@@ -65,10 +65,11 @@ def parse_registry(text: str) -> dict[str, ZooModel]:
     """
     try:
         content = json.loads(text)
-        version, entries = int(content["format"]), content["models"]
+        version = int(content["format"])
+        entries = content["models"] if version <= FORMAT else None  # who knows what a newer one has
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"The zoo's registry is damaged: {error!r}. Install it again.") from error
-    if version > FORMAT:
+    if entries is None:
         raise ValueError(
             f"The zoo's registry has format {version}, and this version of keras-gappos reads "
             f"formats up to {FORMAT}. Upgrade keras-gappos."

@@ -85,15 +85,22 @@ def check_url(url):
     Raises:
         ValueError: for any other.
     """
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme == "https" and parts.hostname:
-        return url
-    if parts.scheme == "http" and _is_loopback(parts.hostname):
-        return url
-    raise ValueError(
-        "The zoo's URL must be https; http is for this very machine alone, such as "
-        f"http://127.0.0.1:8000/. Received: {url}"
-    )
+    if not _may_be_fetched(url):
+        raise ValueError(
+            f"The zoo's URL, such as that in {SOURCE_VARIABLE}, must be https; http is for this "
+            f"very machine alone, such as http://127.0.0.1:8000/. Received: {url}"
+        )
+    return url
+
+
+def _may_be_fetched(url):
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return False
+    if "\\" in url or not parts.hostname:  # of "http://a\@b/" some libraries ask a, others b
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
 
 
 def _is_loopback(host):

@@ -4,10 +4,12 @@ import errno
 import hashlib
 import os
 import pathlib
+import queue
+import threading
 import time
 import urllib.parse
 
-from keras_gappos.zoo.sources import SOURCE_VARIABLE
+from keras_gappos.zoo.sources import SOURCE_VARIABLE, check_url
 
 _RETRIES = 2
 _TIMEOUT = (10, 20)  # seconds to connect, and to wait for the next piece of an answer
@@ -73,18 +75,50 @@ def _from_url(url, target, file):
         progressbar=bar,
         chunk_size=_PIECE,
         timeout=_TIMEOUT,
-        hooks={"response": _refuse_other_scheme},
+        hooks={"response": _check_redirect},
     )
-    with bar, _CheckedFile(target, file) as checked:
-        fetch(url, checked, None)
+
+    def work():
+        with bar, _CheckedFile(target, file) as checked:
+            fetch(url, checked, None)
+
+    _run_in_time(work, _time_for(file))
 
 
-def _refuse_other_scheme(response, **_):
+def _time_for(file):
+    return _GRACE + file.bytes / _SLOWEST
+
+
+def _run_in_time(work, seconds):
+    """Runs a function, and gives it up after some seconds.
+
+    A server that sends a byte now and then runs into no timeout of a socket, and `work` does not
+    return before a piece is complete.
+    """
+    outcome = queue.SimpleQueue()
+
+    def run():
+        try:
+            outcome.put(work())
+        except BaseException as error:
+            outcome.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        error = outcome.get(timeout=seconds)
+    except queue.Empty:
+        raise ValueError(f"it came too slowly, in more than {seconds:,.0f} seconds") from None
+    if error is not None:
+        raise error
+
+
+def _check_redirect(response, **_):
     """Called for every answer, before a redirect is followed."""
     if response.is_redirect:
         old, new = response.url, urllib.parse.urljoin(response.url, response.headers["location"])
         if urllib.parse.urlsplit(old).scheme != urllib.parse.urlsplit(new).scheme:
             raise ValueError(f"redirected to another scheme, {new}")
+        check_url(new)
 
 
 class _CheckedFile:
@@ -98,7 +132,7 @@ class _CheckedFile:
     def __init__(self, path, file):
         self._path, self._file = pathlib.Path(path), file
         self._digest, self._bytes = hashlib.sha256(), 0
-        self._deadline = time.monotonic() + _GRACE + file.bytes / _SLOWEST
+        self._deadline = time.monotonic() + _time_for(file)
 
     def __enter__(self):
         self._stream = self._path.open("wb")
@@ -120,6 +154,7 @@ class _CheckedFile:
         if kind is None:
             self._stream.flush()
             os.fsync(self._stream.fileno())
+            os.chmod(self._path, 0o644)  # for whoever shares the cache: it was a temporary file's
         self._stream.close()
         if kind is not None:
             return

@@ -1,6 +1,7 @@
 """Whether the zoo's files on this machine are what they were, and answer as they did."""
 
 import dataclasses
+import os
 import warnings
 
 import keras
@@ -86,7 +87,7 @@ def check_files(model):
     """
     for kind, file in model.files.items():
         path = cached_path(file)
-        state = state_of(path.exists(), path.exists() and is_intact(path, file))
+        state = state_of(os.path.exists(path), is_intact(path, file))
         yield Finding(model.name, kind, state, _remedy(model.name, kind, state))
         if kind == "saved_model":
             yield _check_unpacked(model, path, state)
@@ -94,10 +95,11 @@ def check_files(model):
 
 def _check_unpacked(model, path, state):
     folder = path.with_suffix("")
-    if folder.exists() and state != "intact":
+    if os.path.exists(folder) and state != "intact":
         reason = f"its archive is {state}, so there is nothing to compare it with"
         return Finding(model.name, UNPACKED, "not checked", reason)
-    unpacked = state_of(folder.exists(), folder.exists() and archive.matches(path, folder))
+    there = os.path.exists(folder)
+    unpacked = state_of(there, there and archive.matches(path, folder))
     return Finding(model.name, UNPACKED, unpacked, _remedy(model.name, "saved_model", unpacked))
 
 

@@ -116,6 +116,7 @@ def test_a_latent_name_that_two_backbones_have_is_refused():
     assert ablate(net, [0], other.get_layer("features")).output_shape == (None, 4)
 
 
+@pytest.mark.slow
 def test_keras_applications():
     net = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, weights=None, classes=3)
     images = RNG.random((2, 32, 32, 3)).astype("float32")

@@ -150,6 +150,7 @@ def test_a_network_that_is_not_there_is_named(finished):
         load_network(finished, flip=True)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_after_its_sweep_has_every_row_once_when_it_goes_on(
     tmp_path, small, monkeypatch
 ):
@@ -179,6 +180,7 @@ def test_a_run_stopped_after_its_sweep_has_every_row_once_when_it_goes_on(
     assert rows == rows_of(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path, small, monkeypatch
 ):

@@ -160,6 +160,7 @@ def test_a_resnets_second_head_is_a_dense_layer_on_the_pooled_channels(tmp_path)
     assert twin.get_layer("latent").input is feature_layer(twin).output
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_trains_only_what_is_missing(tmp_path, monkeypatch):
     fit, begun = GridTask.fit, []
 
@@ -288,6 +289,7 @@ def test_every_setting_is_a_flag(monkeypatch, tmp_path):
     flags += " --learning-rate 0.1 --head-learning-rate 0.2 --flip --no-normalize --counts 1 2"
     flags += " --draws 3 --train-images 9"
     flags += " --rank-images 8 --test-images 7 --test-passes 2 --precision mixed_float16 --seed 5"
+    flags += " --distribute jax --jit-compile off"
     assert cli.main(["run", "channels", *flags.split()]) == 0
     (settings,) = seen
     defaults = ChannelsSettings()

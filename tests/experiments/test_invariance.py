@@ -9,7 +9,11 @@ from keras_gappos import data
 from keras_gappos.experiments import invariance
 from keras_gappos.experiments.image_data import load_images
 from keras_gappos.experiments.invariance import choose_weight, load_network, run
-from keras_gappos.experiments.invariance_networks import make_optimizer
+from keras_gappos.experiments.invariance_networks import (
+    build_network,
+    make_optimizer,
+    trained_model,
+)
 from keras_gappos.experiments.invariance_settings import METHODS, InvarianceSettings
 
 
@@ -98,6 +102,7 @@ def test_a_row_that_is_not_there_is_named(finished):
         load_network(finished, "aps")
 
 
+@pytest.mark.slow
 def test_methods_are_added_to_a_folder_and_the_command_gives_them_all(tmp_path, small, monkeypatch):
     run(tiny(tmp_path, methods=("shift",)))
     before = rows_of(tmp_path)
@@ -110,6 +115,7 @@ def test_methods_are_added_to_a_folder_and_the_command_gives_them_all(tmp_path, 
     assert run(tiny(tmp_path, methods=("shift", "resnet18"))) == rows
 
 
+@pytest.mark.slow
 def test_weights_are_tried_on_held_out_images_before_augshift_uses_one(tmp_path, small):
     weights = (1.0, 100.0)
     methods = ("shift", "augshift", "resnet18")
@@ -135,6 +141,7 @@ def test_weights_on_trial_see_neither_test_images_nor_what_they_are_scored_on(tm
     np.testing.assert_array_equal(labels, images.train_labels[-40:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["augshift", "shift"])
 def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
     method, tmp_path, small, monkeypatch
@@ -161,6 +168,24 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
     networks = [load_network(tmp_path / name, method) for name in ("straight", "broken")]
     for one, other in zip(*(network.get_weights() for network in networks), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("train_shift", "used"), [(None, 1), (3, 3)])
+@pytest.mark.parametrize("method", ["augshift", "shift"])
+def test_training_shifts_by_a_range_and_with_a_border_of_its_own(
+    method, train_shift, used, tmp_path
+):
+    settings = tiny(tmp_path, train_shift=train_shift, fill_mode="wrap")
+    network = build_small_network(settings, method, (8, 8, 1), 10)
+    model = trained_model(settings, method, network, 1.0, steps=5)
+    shifting = model if method == "augshift" else model.layers[1]
+    assert (shifting.max_shift, shifting.fill_mode) == (used, "wrap")
+
+
+def test_augshift_on_aps_is_a_polyphase_network(tmp_path):
+    network = build_network(tiny(tmp_path), "augshift_aps", (8, 8, 1), 10)
+    layers = [layer.name for layer in network._flatten_layers()]
+    assert any("polyphase" in name for name in layers)
 
 
 def trial(weight, top1, consistency):
@@ -206,6 +231,7 @@ def test_weight_decay_shrinks_kernels_only(tmp_path):
     [
         ({"width": 0}, r"`width` must be at least 1. Received: width=0"),
         ({"max_shift": 0}, r"`max_shift` must be at least 1"),
+        ({"train_shift": 0}, r"`train_shift` must be at least 1"),
         ({"weight_decay": -1.0}, r"`weight_decay` must be at least 0"),
         ({"methods": ("aps", "aps")}, r"`methods` must name one or more, each once"),
         ({"consistency_weights": ()}, r"`consistency_weights` must name one or more"),
@@ -224,6 +250,7 @@ def test_bad_settings_are_named(tmp_path, changes, message):
     ("changes", "message"),
     [
         ({"max_shift": 8}, r"`max_shift` must be smaller than the image, in \[1, 8\)"),
+        ({"train_shift": 8}, r"`train_shift` must be smaller than the image, .*train_shift=8,"),
         (
             {"consistency_weights": (1.0, 2.0), "validation_images": 120},
             r"must fit into the training images. Received: validation_images=120",
@@ -239,7 +266,8 @@ def test_settings_that_do_not_fit_the_images_are_named_before_training(tmp_path,
 def test_the_defaults_compare_all_methods_at_the_papers_size():
     settings = InvarianceSettings()
     assert (settings.dataset, settings.depth, settings.width) == ("cifar10", 18, 64)
-    assert settings.methods == METHODS
+    assert settings.methods == METHODS[:6]
+    assert METHODS[6:] == ("augshift_aps",)
     assert METHODS[:3] == ("resnet18", "blurpool", "augshift")
     assert settings.weights_on_trial == (1.0, 10.0, 100.0)
     assert InvarianceSettings(methods=("resnet18", "shift")).weights_on_trial == ()

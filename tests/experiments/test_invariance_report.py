@@ -34,7 +34,16 @@ def row(method, top1=90.0, exact=80.0, split="test", **more):
     }
 
 
-METHODS = ("resnet18", "blurpool", "aps", "shift", "augshift", "augshift_blurpool")
+NAMES = {
+    "resnet18": "ResNet-18",
+    "blurpool": "BlurPool",
+    "aps": "APS",
+    "shift": "One random shift",
+    "augshift": "AugShift",
+    "augshift_blurpool": "AugShift + BlurPool",
+    "augshift_aps": "AugShift + APS",
+}
+METHODS = tuple(NAMES)
 TRIALS = [
     row("augshift", split="validation", consistency_weight=weight, test_images=5000)
     for weight in (10.0, 1.0)
@@ -91,6 +100,15 @@ def test_other_data_sets_have_no_figures_of_the_paper(tmp_path):
     assert "The paper's figures" not in text
 
 
+def test_another_shift_or_border_in_training_is_told(tmp_path):
+    write_report(tmp_path, content([row("augshift_aps")]))
+    assert "in training" not in (tmp_path / "table.md").read_text()
+    write_report(tmp_path, content([row("augshift_aps")], train_shift=6, fill_mode="reflect"))
+    text = (tmp_path / "table.md").read_text()
+    assert "each by up to 4 pixels" in text
+    assert "Shifts in training are of up to 6 pixels, with fill mode 'reflect'" in text
+
+
 def test_a_single_image_has_no_standard_error():
     text = io.StringIO()
     Console(file=text, width=80).print(make_table([row("aps", consistency_exact_stderr=None)]))
@@ -102,7 +120,7 @@ def test_the_table_fits_a_terminal_of_80_columns():
     rows = [row(method, 100.0, 100.0) for method in METHODS]
     Console(file=text, width=80).print(make_table([*rows, *TRIALS]))
     assert "…" not in text.getvalue()
-    for name in ("ResNet-18", "BlurPool", "APS", "One random shift", "AugShift + BlurPool"):
+    for name in NAMES.values():
         assert (
             sum(line.strip().startswith(f"{name}  ") for line in text.getvalue().splitlines()) == 1
         )
@@ -114,13 +132,13 @@ def test_the_papers_tables_are_whole():
     assert [len(table) for table in PAPER.values()] == [3, 3]
 
 
-@pytest.mark.parametrize("count", range(1, 7))
+@pytest.mark.parametrize("count", range(1, 8))
 def test_the_figure_has_a_labelled_point_and_a_map_for_each_method(count):
     rows = [row(method, 90 + i, 80 + i) for i, method in enumerate(METHODS[:count])]
     figure = _draw(content([*rows, *TRIALS]))
     points, maps = figure.subfigs
-    names = ("ResNet-18", "BlurPool", "APS", "One random shift", "AugShift", "AugShift + BlurPool")
-    assert {text.get_text() for text in points.axes[0].texts} == set(names[:count])
+    names = list(NAMES.values())[:count]
+    assert {text.get_text() for text in points.axes[0].texts} == set(names)
     images = [ax.images[0] for ax in maps.axes if ax.images]
     assert len(images) == count
     assert {image.get_clim() for image in images} == {(81.0, 89.0 + count)}

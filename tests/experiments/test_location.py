@@ -114,6 +114,7 @@ def test_an_interrupted_run_goes_on_from_its_last_epoch(tmp_path, monkeypatch):
     assert row["chance"] == 10.0
 
 
+@pytest.mark.slow
 def test_training_stops_at_the_accuracy_asked_for(tmp_path):
     (row,) = run(tiny(tmp_path, epochs=3, stop_at=1.0))
     assert row["epochs"] == 1

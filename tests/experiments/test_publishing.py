@@ -214,6 +214,7 @@ def test_what_is_too_large_is_refused_and_the_registry_kept(results, tmp_path, m
     with pytest.raises(ValueError, match=r"at most 1,000 bytes. Received: \d+,\d+"):
         publishing.publish(results / "invariance", tmp_path, tmp_path, log=lambda line: None)
     assert not (tmp_path / "registry.json").exists()
+    assert not list(tmp_path.rglob("*.h5"))
 
 
 def test_results_that_the_zoo_does_not_take(tmp_path, results):

@@ -1,9 +1,14 @@
 import dataclasses
 import json
+import pathlib
 
 import keras
 import pytest
 
+from keras_gappos.experiments.attack_settings import AttackSettings
+from keras_gappos.experiments.channels_settings import ChannelsSettings
+from keras_gappos.experiments.invariance_settings import InvarianceSettings
+from keras_gappos.experiments.location_settings import LocationSettings
 from keras_gappos.experiments.results import (
     ResultFolder,
     command_line,
@@ -11,6 +16,14 @@ from keras_gappos.experiments.results import (
     read_results,
     replacing,
 )
+
+SETTINGS = {
+    "location": LocationSettings,
+    "invariance": InvarianceSettings,
+    "attack": AttackSettings,
+    "channels": ChannelsSettings,
+}
+PUBLISHED = sorted((pathlib.Path(__file__).parents[2] / "examples/results").rglob("results.json"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +82,39 @@ def test_an_extendable_setting_takes_more_values_later_and_the_command_gives_the
     assert folder(grids=(7,), width=8).content["settings"]["grids"] == [3, 7]
     with pytest.raises(ValueError, match=r"other settings: width is 8 there, 9 here"):
         folder(grids=(3,), width=9)
+    assert folder(grids=(5, 2), width=8).content["settings"]["grids"] == [3, 7, 2, 5]
+
+
+@dataclasses.dataclass(frozen=True)
+class LaterSettings(Settings):
+    stem: str = "cifar"
+    distribute: str = "none"
+
+
+def test_settings_that_came_later_were_at_their_defaults_before(tmp_path):
+    before = ResultFolder(tmp_path, "test", Settings(width=8))
+    before.add({"grid_size": 3})
+    later = ResultFolder(tmp_path, "test", LaterSettings(width=8))
+    assert later.rows == before.rows
+    later.add({"grid_size": 7})
+    settings = read_results(tmp_path / "results.json")["settings"]
+    assert settings == {**before.content["settings"], "stem": "cifar", "distribute": "none"}
+    with pytest.raises(ValueError, match=r"other settings: stem is cifar there, canvas here"):
+        ResultFolder(tmp_path, "test", LaterSettings(width=8, stem="canvas"))
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+def test_a_published_folder_can_go_on(path, tmp_path, monkeypatch):
+    content = read_results(path)
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in content["settings"].items()}
+    monkeypatch.chdir(tmp_path)
+    if values.get("weights"):  # must be there
+        pathlib.Path(values["weights"]).parent.mkdir(parents=True)
+        pathlib.Path(values["weights"]).touch()
+    settings = SETTINGS[content["experiment"]](**values)
+    folder = ResultFolder(tmp_path, content["experiment"], settings)
+    assert folder.rows == content["rows"]
 
 
 def test_an_output_folder_that_cannot_be_written_is_refused(tmp_path):
@@ -93,6 +139,11 @@ def test_backups_of_other_settings_are_kept_apart(tmp_path):
     one = ResultFolder(tmp_path, "test", Settings(width=8)).backup
     assert one != ResultFolder(tmp_path, "test", Settings(width=16)).backup
     assert one == ResultFolder(tmp_path, "test", Settings(width=8, data_dir="x")).backup
+
+
+def test_a_backup_goes_on_on_other_devices(tmp_path):
+    one = ResultFolder(tmp_path, "test", LaterSettings()).backup
+    assert one == ResultFolder(tmp_path, "test", LaterSettings(distribute="jax")).backup
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"rows": 3}'])
@@ -127,3 +178,4 @@ def test_the_environment_names_versions_and_device():
     assert found["backend"].startswith(keras.backend.backend())
     assert found["keras"] == keras.__version__
     assert found["device"]
+    assert environment(4)["device"] == f"4 x {found['device']}"

@@ -19,7 +19,7 @@ class Server:
     Args:
         content: bytes of every file.
         behaviour: "good", "cut", "wrong_bytes", "too_long", "error_then_good", "error",
-            "redirect_for_ever", "redirect_once", "other_scheme", "hang", or "slow".
+            "redirect_for_ever", "redirect_once", "other_scheme", "other_host", "hang", or "slow".
     """
 
     def __init__(self, content, behaviour="good"):
@@ -88,6 +88,9 @@ class Server:
 
     def _other_scheme(self, handler):
         self._redirect(handler, "https://127.0.0.1/elsewhere")
+
+    def _other_host(self, handler):
+        self._redirect(handler, "http://192.0.2.1/elsewhere")
 
     def _hang(self, handler):
         threading.Event().wait(20)  # no `time.sleep`, which tests shorten

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,6 +65,33 @@ def test_a_damaged_file_is_found_and_fetched_again(monkeypatch, damage):
     assert server.requests == 2
 
 
+def put_file(path):
+    path.write_bytes(b"file")
+
+
+def put_folder(path):
+    (path / "folder").mkdir(parents=True)
+
+
+def put_link(path):
+    path.symlink_to(path.parent.parent)
+
+
+def put_broken_link(path):
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+@pytest.mark.parametrize("put", [put_folder, put_link, put_broken_link])
+def test_what_else_lies_in_a_files_place_is_replaced(monkeypatch, put):
+    path = cache.cached_path(zoo_file(CONTENT))
+    path.parent.mkdir(parents=True)
+    put(path)
+    with serving(monkeypatch):
+        assert cache.fetch_file(zoo_file(CONTENT)).read_bytes() == CONTENT
+    assert path.is_file() and not path.is_symlink()
+
+
 def test_versions_of_a_file_lie_side_by_side(monkeypatch):
     paths = []
     for content in (b"old", b"new"):
@@ -110,6 +138,7 @@ def start(file, processes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_eight_processes_download_once(monkeypatch):
     with serving(monkeypatch) as server:
@@ -119,6 +148,7 @@ def test_eight_processes_download_once(monkeypatch):
     assert process.returncode == 0 and server.requests == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_process_killed_in_the_middle(monkeypatch, folder):
     with serving(monkeypatch, "slow") as server:
@@ -142,6 +172,20 @@ def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     with serving(monkeypatch) as server, pytest.raises(OSError, match="Set KERAS_GAPPOS_CACHE"):
         cache.fetch_file(zoo_file(CONTENT))
     assert server.requests == 0
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="has no such file system")
+def test_a_cache_where_no_folder_can_be_made(monkeypatch):
+    monkeypatch.setenv("KERAS_GAPPOS_CACHE", "/proc/zoo")
+    with serving(monkeypatch), pytest.raises(OSError, match="Set KERAS_GAPPOS_CACHE"):
+        cache.fetch_file(zoo_file(CONTENT))
+
+
+def test_a_cache_that_is_a_circle_of_links(monkeypatch, tmp_path):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    monkeypatch.setenv("KERAS_GAPPOS_CACHE", str(tmp_path / "circle"))
+    with serving(monkeypatch), pytest.raises(OSError, match="Set KERAS_GAPPOS_CACHE"):
+        cache.fetch_file(zoo_file(CONTENT))
 
 
 @pytest.fixture
@@ -210,6 +254,17 @@ def test_a_saved_model_is_a_folder(monkeypatch, folder, saved_model):
     assert server.requests == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+@pytest.mark.parametrize("put", [put_file, put_link, put_broken_link])
+def test_what_else_lies_in_a_folders_place_is_replaced(monkeypatch, saved_model, put):
+    with serving(monkeypatch, content=saved_model):
+        path = cache.fetch("net.digits", "saved_model")
+        shutil.rmtree(path)
+        put(path)
+        assert (cache.fetch("net.digits", "saved_model") / "saved_model.pb").is_file()
+    assert path.is_dir() and not path.is_symlink()
+
+
 def test_a_disk_that_is_full_while_unpacking(monkeypatch, small_disk):
     content, file = archive_of({"a": bytes(9000), "b": bytes(90_000)})
     register(monkeypatch, file)
@@ -235,6 +290,7 @@ cache.fetch("net.digits", "saved_model")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="has no such signal")
 def test_a_process_killed_in_the_middle_of_unpacking(monkeypatch, folder, saved_model):
     file = registry.info("net.digits").files["saved_model"]

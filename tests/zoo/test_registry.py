@@ -29,11 +29,14 @@ def test_names_and_patterns(monkeypatch):
     assert registry.info("a.digits") is models["a.digits"]
     with pytest.raises(ValueError, match=r"name='a.cifar100'. Did you mean 'a.cifar10'"):
         registry.info("a.cifar100")
+    with pytest.raises(ValueError, match=r"name='A.CIFAR10'. Did you mean 'a.cifar10'"):
+        registry.info("A.CIFAR10")
 
 
-def test_a_newer_registry_says_so():
+@pytest.mark.parametrize("content", [{"models": [{"unknown": 1}]}, {"networks": {}}], ids=str)
+def test_a_newer_registry_says_so(content):
     with pytest.raises(ValueError, match=r"format 2.*Upgrade keras-gappos"):
-        registry.parse_registry(json.dumps({"format": 2, "models": [{"unknown": 1}]}))
+        registry.parse_registry(json.dumps({"format": 2, **content}))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}'])

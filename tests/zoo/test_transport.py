@@ -1,3 +1,4 @@
+import os
 import time
 
 import pytest
@@ -40,6 +41,7 @@ def test_gets_what_the_registry_says(tmp_path, behaviour, requests):
         ("error", "500"),
         ("redirect_for_ever", "redirects"),
         ("other_scheme", "another scheme, https://"),
+        ("other_host", r"must be https.*Received: http://192\.0\.2\.1/elsewhere"),
         ("hang", "timed out"),
     ],
 )
@@ -53,11 +55,19 @@ def test_ends_in_one_clear_error_and_leaves_nothing(tmp_path, behaviour, reason)
 
 def test_a_download_that_never_ends_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(transport, "_GRACE", 0)
-    monkeypatch.setattr(transport, "_PIECE", 1)
-    slow = Server(b"0123456789" * 10, "slow")
-    with slow as server, pytest.raises(OSError, match="too slowly"):
-        download(server, tmp_path)
+    monkeypatch.setattr(transport, "_SLOWEST", 10 * len(CONTENT))
+    started = time.monotonic()
+    with Server(CONTENT, "slow") as server, pytest.raises(OSError, match="too slowly"):
+        download(server, tmp_path)  # it would take minutes, each byte well within the timeouts
+    assert time.monotonic() - started < 20
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no such modes")
+def test_other_users_of_a_shared_cache_may_read_it(tmp_path):
+    with Server(CONTENT) as server:
+        download(server, tmp_path)
+    assert (tmp_path / "model.weights.h5").stat().st_mode & 0o777 == 0o644
 
 
 def test_nobody_there(tmp_path):

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_gappos.experiments.training_batches import TrainingBatches
+from keras_gappos.data.training_batches import TrainingBatches
 
 # Image i is [[i, i + 0.5]]: its label and whether it is mirrored can be read off.
 LABELS = np.arange(50)

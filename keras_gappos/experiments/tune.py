@@ -1,0 +1,292 @@
+"""Which settings of AugShift give the most consistent network that is accurate enough?
+
+KerasTuner trains one network after the other on a data set's training images, of which some are
+held out to score it. On CIFAR-10:
+
+    keras-gappos tune --data-dir DATA_DIR --train-images 10000 --space width=16
+
+The test images are never read: train the best settings at full length with the command that the
+search ends with.
+"""
+
+import pathlib
+
+import keras
+
+from keras_gappos.experiments.devices import use_devices
+from keras_gappos.experiments.display import RunDisplay
+from keras_gappos.experiments.image_data import load_training_images
+from keras_gappos.experiments.precision import dtype_policy
+from keras_gappos.experiments.results import ResultFolder, flags_of
+from keras_gappos.experiments.tune_report import make_table, write_report
+from keras_gappos.tuning.augshift_hypermodel import AugShiftHyperModel
+from keras_gappos.tuning.cluster import (
+    LocalWorkers,
+    Role,
+    beating,
+    command_of,
+    find_role,
+    free_port,
+    serve,
+    wait_for_chief,
+    worker_folder,
+)
+from keras_gappos.tuning.oracles import last_line
+from keras_gappos.tuning.search_space import parse_space
+from keras_gappos.tuning.tuners import count_epochs, make_tuner
+
+_TIMEOUT, _LOCAL_TIMEOUT = 60.0, 10.0  # seconds that a worker's chief may be away
+_ENDED = ("COMPLETED", "FAILED")
+_HYPERBAND = "tuner/"  # what its own entries among a trial's values begin with
+
+
+def run(settings, console=None):
+    """Makes the trials that are not yet in the output folder, and writes table and figure.
+
+    Where KerasTuner's environment variables make this process a worker it trains what its chief
+    gives it, and writes no results; where they make it the chief it trains nothing itself.
+
+    Args:
+        settings: a `TuneSettings`.
+        console: a `rich.console.Console` to show progress on, or `None` for standard output.
+
+    Returns:
+        The content of `results.json`, and `None` in a worker; its rows are the trials that have
+        ended: dictionaries with `trial` (its number), `status` ("COMPLETED" or "FAILED"),
+        `settings`, `epochs`, `initial_epoch` and `continues` (the trial whose network it trained
+        on, or `None`), `val_accuracy` and `val_shift_consistency` in percent, `score`, `seconds`,
+        `starts`, `worker`, `started`, and `message` of a failed trial.
+
+    Raises:
+        ValueError: for data that do not fit the settings, or an output folder of another search.
+        OSError: if the output folder cannot be written, a worker cannot reach its chief, or the
+            chief cannot listen.
+        RuntimeError: if the first trials all fail.
+    """
+    role = find_role()
+    if role and settings.workers:
+        raise ValueError(
+            "`workers` starts all processes of a search; give it, or set KERASTUNER_TUNER_ID and "
+            f"the chief's address, but not both. Received: workers={settings.workers}, {role}"
+        )
+    devices = _devices(settings)
+    with dtype_policy(settings.precision):
+        if role and not role.is_chief:
+            _work(settings, role, devices)
+            return None
+        return _lead(settings, role, devices, console)
+
+
+def _devices(settings):
+    devices = use_devices(settings.distribute)
+    if devices.processes > 1:
+        raise ValueError(
+            "A search shares its trials, not one trial's batches, among machines: start a chief "
+            "and workers (KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT), each "
+            f"with the devices of its own. Received: a JAX cluster of {devices.processes} processes"
+        )
+    if settings.tensorboard and keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "`tensorboard` needs the TensorFlow backend: set KERAS_BACKEND=tensorflow. Received: "
+            f"{keras.backend.backend()}"
+        )
+    return devices
+
+
+def _work(settings, role, devices):
+    """A worker's part."""
+    folder = _search_folder(settings)
+    timeout = _LOCAL_TIMEOUT if role.is_local else _TIMEOUT
+    wait_for_chief(role, timeout)
+    with beating(role, folder, timeout):
+        data = _load(settings)
+        tuner = _make_tuner(settings, data, devices)
+        _search(settings, tuner, data, [], verbose=2)
+
+
+def _lead(settings, role, devices, console):
+    """The part of a chief, or of a process that trains all trials itself."""
+    folder = ResultFolder(settings.output_dir, "tune", settings)
+    with folder.lock():
+        data = _load(settings)
+        total = sum(count_epochs(settings.tuner, settings.trials, settings.epochs, settings.factor))
+        with RunDisplay(total, lambda rows: _table(settings, rows), console) as display:
+            watch = _Watch(folder, display)
+            tuner = _make_tuner(settings, data, devices, watch.listen)
+            watch.resume(tuner.oracle)
+            if role or settings.workers:
+                tuner.save()
+                _serve(settings, role, tuner.oracle)
+            else:
+                _search(settings, tuner, data, [watch], verbose=0)
+        write_report(folder.path, folder.content)
+    return folder.content
+
+
+def _serve(settings, role, oracle):
+    folder = _search_folder(settings)
+    if role:
+        serve(oracle, role, folder)
+        return
+    role = Role("chief", "127.0.0.1", free_port())
+    command = command_of(["tune", *flags_of(settings, workers=None)])
+    with LocalWorkers(settings.workers, command, role, worker_folder(folder), oracle) as workers:
+        serve(oracle, role, folder, look=workers.look)
+
+
+def _search(settings, tuner, data, callbacks, verbose):
+    if settings.tensorboard:
+        logs = pathlib.Path(settings.output_dir).expanduser() / "tensorboard"
+        callbacks = [*callbacks, keras.callbacks.TensorBoard(logs)]
+    (images, labels), validation_data = data
+    tuner.search(
+        images, labels, validation_data=validation_data, callbacks=callbacks, verbose=verbose
+    )
+
+
+def _search_folder(settings):
+    return pathlib.Path(settings.output_dir).expanduser() / "search"
+
+
+def _load(settings):
+    """`((images, labels), (validation images, validation labels))`."""
+    images, labels = load_training_images(settings)
+    first_held_out = len(images) - settings.validation_images
+    if first_held_out < 1:
+        raise ValueError(
+            "`validation_images` must leave images to train on. Received: validation_images="
+            f"{settings.validation_images}, of {len(images)} images"
+        )
+    parts = slice(None, first_held_out), slice(first_held_out, None)
+    return [(images[part], labels[part]) for part in parts]
+
+
+class _HyperModelOnDevices(AugShiftHyperModel):
+    """Networks that several devices train as one would."""
+
+    devices = None
+
+    def make_network(self, values):
+        self.devices.check_batch_size(values["batch_size"])
+        network = super().make_network(values)
+        return network if self.devices.strategy is None else self.devices.clone(network)
+
+
+def _make_tuner(settings, data, devices, listener=None):
+    (images, labels), (_, test_labels) = data
+    hypermodel = _HyperModelOnDevices(
+        images.shape[1:],
+        int(max(labels.max(), test_labels.max())) + 1,
+        parse_space(settings.space),
+        settings.measure_shift,
+        settings.consistency_images,
+        settings.seed,
+        settings.keras_jit_compile,
+    )
+    hypermodel.devices = devices
+    return make_tuner(
+        settings.tuner,
+        hypermodel,
+        settings.objective,
+        _search_folder(settings),
+        settings.trials,
+        settings.epochs,
+        settings.tolerance,
+        settings.factor,
+        settings.seed,
+        listener,
+        devices.strategy,
+    )
+
+
+def _table(settings, rows):
+    return make_table(rows, settings.objective, settings.tolerance)
+
+
+def rows_of(oracle):
+    """The trials of an oracle that have ended, as rows.
+
+    Args:
+        oracle: a `keras_gappos.tuning.oracles.KeptOracle`.
+    """
+
+    def row(trial):
+        values, record = trial.hyperparameters.values, oracle.records[trial.trial_id]
+        before = values.get("tuner/trial_id")
+        return {
+            "trial": int(trial.trial_id),
+            "status": trial.status,
+            "settings": {k: v for k, v in values.items() if not k.startswith(_HYPERBAND)},
+            "epochs": values.get("tuner/epochs"),
+            "initial_epoch": values.get("tuner/initial_epoch", 0),
+            "continues": None if before is None else int(before),
+            "val_accuracy": _percent(trial, "val_accuracy"),
+            "val_shift_consistency": _percent(trial, "val_shift_consistency"),
+            "score": trial.score,
+            **{key: record[key] for key in ("seconds", "starts", "worker", "started")},
+            "message": last_line(trial.message),
+        }
+
+    ended = [trial for trial in oracle.trials.values() if trial.status in _ENDED]
+    return sorted(map(row, ended), key=lambda row: row["trial"])
+
+
+def _percent(trial, metric):
+    if trial.status != "COMPLETED":
+        return None
+    return round(100 * trial.metrics.get_last_value(metric), 4)
+
+
+class _Watch(keras.callbacks.Callback):
+    """Puts ended trials on disk and shows how far the search is; callback and listener in one."""
+
+    def __init__(self, folder, display):
+        super().__init__()
+        self._folder, self._display = folder, display
+        self._shown = 0  # epochs
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def resume(self, oracle):
+        """Counts what an earlier run has done."""
+        self._display.skip(self._epochs_of(self._rows(oracle)))
+        self._shown = self._epochs_of(self._rows(oracle))
+        self.listen(oracle)
+
+    def listen(self, oracle):
+        """A trial has begun or ended."""
+        rows = self._rows(oracle)
+        if len(rows) != len(self._folder.rows):
+            self._folder.put(rows)
+            write_report(self._folder.path, self._folder.content)
+            self._display.advance(self._epochs_of(rows) - self._shown)
+            self._shown = self._epochs_of(rows)
+            self._display.log(_line(rows[-1]) if rows else "")
+        running = sorted(int(trial.trial_id) for trial in oracle.ongoing_trials.values())
+        self._name = "trial " + ", ".join(map(str, running))
+        self._display.show(rows, f"{len(rows)} trials done, {self._name}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Counts an epoch of a trial of this process."""
+        self._shown += 1
+        self._display.advance(1)
+        figures = ", ".join(f"{key} {value:.4f}" for key, value in (logs or {}).items())
+        self._display.log(f"{self._name}, epoch {epoch + 1}: {figures}")
+
+    def _rows(self, oracle):
+        epochs = self._folder.content["settings"]["epochs"]
+        return [{**row, "epochs": row["epochs"] or epochs} for row in rows_of(oracle)]
+
+    def _epochs_of(self, rows):
+        return sum(row["epochs"] - row["initial_epoch"] for row in rows)
+
+
+def _line(row):
+    name = f"trial {row['trial']}"
+    if row["status"] == "FAILED":
+        return f"{name} failed: {row['message']}"
+    return (
+        f"{name}: {row['val_accuracy']:.2f} % accurate, {row['val_shift_consistency']:.2f} % "
+        f"consistent in {row['seconds']:.0f} s"
+    )

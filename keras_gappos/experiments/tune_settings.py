@@ -1,0 +1,66 @@
+"""Settings of a search for AugShift's settings."""
+
+import dataclasses
+
+from keras_gappos.arguments import one_of
+from keras_gappos.experiments.settings_checks import check_at_least, check_seed
+from keras_gappos.experiments.training_settings import TrainingSettings
+
+TUNERS = ("random", "hyperband", "bayesian")
+OBJECTIVES = ("val_accuracy", "val_shift_consistency", "consistency_above_floor")
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneSettings(TrainingSettings):
+    """Settings of a search for AugShift's settings."""
+
+    dataset: str = "cifar10"
+    """Data set: digits, or an image-classification set of TensorFlow Datasets by name. Only its
+    training images are used."""
+    output_dir: str = "results/tune"
+    """Folder for results.json, table.md, figure.png and what KerasTuner keeps; a search that was
+    stopped goes on from what is in it."""
+    tuner: str = "hyperband"
+    """How settings are chosen: random, hyperband or bayesian."""
+    objective: str = "consistency_above_floor"
+    """What is best: val_accuracy, val_shift_consistency, or consistency_above_floor: the most
+    consistent of the networks whose accuracy is within --tolerance of the best one's."""
+    tolerance: float = 1.0
+    """For consistency_above_floor, in percentage points."""
+    trials: int | None = None
+    """Trials, of which each is one training; None is 20, and for hyperband as many as it makes."""
+    epochs: int = 9
+    """Passes over the training images for each trial; hyperband's longest trials have so many."""
+    factor: int = 3
+    """Hyperband trains one in so many trials so many times longer."""
+    space: tuple[str, ...] = ()
+    """Narrows the search: NAME=VALUE fixes a setting, NAME=A,B chooses among values, NAME=LOW:HIGH
+    bounds a range. NAME is max_shift, consistency_weight, learning_rate, weight_decay, batch_size,
+    depth, width, stem, downsampling, fill_mode or flip."""
+    train_images: int | None = None
+    """Use the first so many training images, those that are held out included; None uses all."""
+    validation_images: int = 2000
+    """Hold out the last so many of these to score the trials on."""
+    consistency_images: int = 1000
+    """Measure shift consistency, once an epoch, on the first so many held out images."""
+    measure_shift: int = 4
+    """Largest shift in pixels on each axis in that measurement, whatever a trial trains with."""
+    normalize: bool = True
+    """Shift and scale each colour channel to mean 0, standard deviation 1 over the training images;
+    else pixels are in [0, 1]."""
+    seed: int = 0
+    """Seed of the choices, the weights, the batches, the flips and the shifts."""
+    workers: int = 0
+    """Share the trials among so many processes of this machine; 0 trains them in this process."""
+    tensorboard: bool = False
+    """Write TensorBoard logs, with HParams, into the folder tensorboard in --output-dir."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        one_of("tuner", self.tuner, TUNERS)
+        one_of("objective", self.objective, OBJECTIVES)
+        check_at_least(self, 1, "trials", "epochs", "train_images", "validation_images")
+        check_at_least(self, 1, "consistency_images", "measure_shift")
+        check_at_least(self, 2, "factor")
+        check_at_least(self, 0, "workers", "tolerance")
+        check_seed(self)

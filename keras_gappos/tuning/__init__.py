@@ -1,0 +1,28 @@
+"""Search for good settings with KerasTuner, which is imported when a name here is first used."""
+
+import importlib
+
+_HOMES = {
+    "AugShiftHyperModel": "augshift_hypermodel",
+    "GridNetHyperModel": "grid_net_hypermodel",
+    "ShiftConsistencyCallback": "consistency_callback",
+    "make_tuner": "tuners",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "keras_tuner":
+            raise
+        raise ImportError(
+            f"keras_gappos.tuning.{name} needs KerasTuner: pip install keras-tuner"
+        ) from error
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,328 @@
+"""One search in many processes: a chief that hands out trials, and workers that train them.
+
+KerasTuner's protocol and environment variables are used; what is new is that everybody may die. A
+worker that beats no more loses its trial to the next one that asks; a worker that cannot reach its
+chief ends; a chief that is started again goes on from the folder.
+"""
+
+import contextlib
+import dataclasses
+import ipaddress
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from concurrent import futures
+
+import grpc
+from keras_tuner.src.distribute.oracle_chief import OracleServicer
+from keras_tuner.src.protos import get_service_grpc
+
+ID, ADDRESS, PORT = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"
+_BEAT_EVERY = 2.0  # seconds
+_LOOK_EVERY = 0.2  # seconds
+_MAX_STARTS = 3  # of one local worker
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """What a process does in a search.
+
+    Attributes:
+        name: the process's own, such as "chief" or "worker0"; a chief's has "chief" in it.
+        address: the chief's host name or IP address.
+        port: the chief's port.
+    """
+
+    name: str
+    address: str
+    port: int
+
+    @property
+    def is_chief(self):
+        """Whether this process hands out the trials."""
+        return "chief" in self.name
+
+    @property
+    def is_local(self):
+        """Whether the chief is on this machine."""
+        with contextlib.suppress(ValueError):
+            return ipaddress.ip_address(self.address).is_loopback
+        return self.address == "localhost"
+
+    @property
+    def environment(self):
+        """The environment variables that say so."""
+        return {ID: self.name, ADDRESS: self.address, PORT: str(self.port)}
+
+
+def find_role(environment=os.environ):
+    """The role that the environment variables give this process.
+
+    Args:
+        environment: a dictionary of environment variables.
+
+    Returns:
+        A `Role`, or `None` if none of them is set.
+
+    Raises:
+        ValueError: if some are missing or have wrong values.
+    """
+    given = {name: environment.get(name, "") for name in (ID, ADDRESS, PORT)}
+    if not any(given.values()):
+        return None
+    name, address, port = given.values()
+    is_port = port.isdecimal() and 0 < int(port) < 2**16
+    if not (re.fullmatch(r"[\w.-]+", name) and address and is_port):
+        raise ValueError(
+            f"{ID}, {ADDRESS} and {PORT} must all be set: to a name of its own for each process, "
+            "with 'chief' in the chief's, and to the chief's address and port, such as worker0, "
+            f"10.0.0.5 and 8000. Received: {', '.join(f'{k}={v!r}' for k, v in given.items())}"
+        )
+    return Role(name, address, int(port))
+
+
+def free_port():
+    """A port of this machine's loopback address that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def wait_for_chief(role, timeout=60.0):
+    """Waits until the chief can be reached.
+
+    Args:
+        role: the worker's `Role`.
+        timeout: in seconds.
+
+    Raises:
+        OSError: if it cannot be.
+    """
+    start = time.monotonic()
+    while not _can_connect(role):
+        if time.monotonic() - start >= timeout:
+            raise OSError(_unreachable(role, timeout))
+        time.sleep(min(1.0, timeout / 4))
+
+
+@contextlib.contextmanager
+def beating(role, folder, timeout=60.0):
+    """Lets the chief know that this worker lives, and ends the process if the chief is gone.
+
+    Args:
+        role: the worker's `Role`.
+        folder: the search's folder, which all processes share; a `pathlib.Path`.
+        timeout: how long the chief may be away, in seconds.
+    """
+    over = threading.Event()
+    path = folder / "workers" / role.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def beat():
+        count, seen = 0, time.monotonic()
+        while not over.wait(min(_BEAT_EVERY, timeout / 4)):
+            count += 1
+            temporary = path.with_name(f".{os.getpid()}.{path.name}")
+            # A folder that is away for a moment is no reason to lose a trial.
+            with contextlib.suppress(OSError):
+                temporary.write_text(f"{os.getpid()} {count}")
+                os.replace(temporary, path)
+            if _can_connect(role):
+                seen = time.monotonic()
+            elif time.monotonic() - seen >= timeout:
+                print(f"keras-gappos: {_unreachable(role, timeout)}", file=sys.stderr, flush=True)
+                os._exit(1)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def serve(oracle, role, folder, lost_after=60.0, look=None):
+    """The chief's part: hands out trials until all are done.
+
+    Args:
+        oracle: a `KeptOracle`, reloaded.
+        role: the chief's `Role`; it listens at this address.
+        folder: the search's folder, which all processes share; a `pathlib.Path`.
+        lost_after: take a worker that has not beaten for so many seconds for lost.
+        look: function of nothing that is called five times a second, or `None`; it may raise.
+
+    Raises:
+        OSError: if the port cannot be had.
+        RuntimeError: if the first trials all fail.
+    """
+    _check_port(role)
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
+    get_service_grpc().add_OracleServicer_to_server(OracleServicer(oracle), server)
+    server.add_insecure_port(f"{role.address}:{role.port}")
+    server.start()
+    hearts = _Hearts(folder / "workers", lost_after)
+    try:
+        while not _is_over(oracle):
+            time.sleep(_LOOK_EVERY)
+            for name in hearts.stopped({*oracle.ongoing_trials, *oracle.tuner_ids}):
+                oracle.lose_worker(name)
+            if look is not None:
+                look()
+    finally:
+        server.stop(grace=1.0).wait()
+    if oracle.trouble is not None:
+        raise oracle.trouble
+
+
+class LocalWorkers:
+    """The workers of one machine, as processes that are started again if they die.
+
+    Args:
+        count: number of them.
+        command: the command line of each, a list.
+        role: the chief's `Role`.
+        folder: where their logs go, a `pathlib.Path`.
+        oracle: the chief's, which hears of a death at once.
+    """
+
+    def __init__(self, count, command, role, folder, oracle):
+        self._command, self._role, self._oracle = command, role, oracle
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        threads = str(max(1, (os.cpu_count() or 1) // count))
+        self._environment = {**dict.fromkeys(_THREADS, threads), **os.environ}
+        self._starts = {f"worker{number}": 0 for number in range(count)}
+        self._processes = {}
+
+    def __enter__(self):
+        for name in self._starts:
+            self._start(name)
+        return self
+
+    def __exit__(self, *_):
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def look(self):
+        """Starts workers again that have died.
+
+        Raises:
+            OSError: if none is left.
+        """
+        for name, process in list(self._processes.items()):
+            if process.poll() is None:
+                continue
+            del self._processes[name]
+            if process.returncode == 0:  # it has heard that all is done
+                continue
+            self._oracle.lose_worker(name)
+            if self._starts[name] < _MAX_STARTS:
+                self._start(name)
+        if not self._processes and not _is_over(self._oracle):
+            lines = self._log("worker0").read_text(errors="replace").strip().splitlines()
+            raise OSError(
+                f"All workers have ended, and trials remain. {self._log('worker0')} ends with: "
+                f"{' / '.join(lines[-3:])}"
+            )
+
+    def _start(self, name):
+        self._starts[name] += 1
+        role = dataclasses.replace(self._role, name=name)
+        with self._log(name).open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                self._command,
+                env={**self._environment, **role.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is for the chief, which ends its workers.
+                start_new_session=True,
+            )
+
+    def _log(self, name):
+        return self._folder / f"{name}.log"
+
+
+class _Hearts:
+    """Tells by this process's own clock which workers' counters stand still."""
+
+    def __init__(self, folder, lost_after):
+        self._folder, self._lost_after = folder, lost_after
+        self._seen = {}
+
+    def stopped(self, names):
+        now = time.monotonic()
+        return [name for name in names if now - self._last_beat(name, now) >= self._lost_after]
+
+    def _last_beat(self, name, now):
+        try:
+            beat = (self._folder / name).read_text()
+        except OSError:
+            beat = None
+        if name not in self._seen or self._seen[name][0] != beat:
+            self._seen[name] = beat, now
+        return self._seen[name][1]
+
+
+def _is_over(oracle):
+    """Whether no trial is left, and every worker knows it."""
+    if oracle.trouble is not None:
+        return True
+    return oracle.is_done and not oracle.ongoing_trials and not oracle.tuner_ids
+
+
+def _can_connect(role):
+    try:
+        with socket.create_connection((role.address, role.port), timeout=2.0):
+            return True
+    except OSError:
+        return False
+
+
+def _unreachable(role, timeout):
+    return (
+        f"The chief of the search could not be reached at {role.address}:{role.port} for "
+        f"{timeout:g} seconds. Start it, or correct {ADDRESS} and {PORT}."
+    )
+
+
+def _check_port(role):
+    """Raises an `OSError` if the chief cannot listen, and warns if others than friends may."""
+    try:
+        family = socket.getaddrinfo(role.address, role.port)[0][0]
+        with socket.create_server((role.address, role.port), family=family):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"The chief cannot listen at {role.address}:{role.port} ({error.strerror}). Set {PORT} "
+            f"to a free port, and {ADDRESS} to an address of this machine."
+        ) from error
+    if not role.is_local:
+        warnings.warn(
+            f"The chief listens at {role.address}:{role.port}, and does not ask who connects: let "
+            "only a private network reach it.",
+            stacklevel=3,
+        )
+
+
+def command_of(arguments):
+    """The command line of a worker of this installation: the command's arguments, in a list."""
+    return [sys.executable, "-m", "keras_gappos.cli", *arguments]
+
+
+def worker_folder(folder):
+    """Where the logs of a search's local workers are."""
+    return pathlib.Path(folder) / "workers"

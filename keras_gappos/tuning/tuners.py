@@ -1,0 +1,258 @@
+"""One tuner for all of KerasTuner's ways to choose settings."""
+
+import contextlib
+import copy
+import io
+import json
+import os
+import pathlib
+import time
+
+import keras
+import keras_tuner
+
+from keras_gappos.arguments import integer, one_of
+from keras_gappos.training.prepared_model import PreparedModel
+from keras_gappos.tuning.oracles import (
+    _MESSAGE,
+    _WEIGHTS,
+    ABOVE_FLOOR,
+    BayesianOracle,
+    HyperbandOracle,
+    RandomOracle,
+    replace_json,
+)
+
+TUNERS = ("random", "hyperband", "bayesian")
+OBJECTIVES = ("val_accuracy", "val_shift_consistency", ABOVE_FLOOR)
+_DEFAULT_TRIALS = 20
+_ASK_EVERY = 0.5  # seconds
+
+
+def make_tuner(
+    kind,
+    hypermodel,
+    objective="val_accuracy",
+    directory="tuning",
+    trials=None,
+    epochs=10,
+    tolerance=1.0,
+    factor=3,
+    seed=0,
+    listener=None,
+    strategy=None,
+):
+    """Makes a tuner whose `search` goes on where it was, and shares its trials among processes.
+
+    Unlike KerasTuner's own, it can be killed at any moment and made again, a trial that diverges is
+    recorded as failed and the search goes on, and Hyperband trains on from a trial's last epoch.
+    Where `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT` are set, it is
+    a worker; see `keras_gappos.tuning.cluster`.
+
+    Args:
+        kind: `"random"`, `"hyperband"` or `"bayesian"`.
+        hypermodel: a `keras_tuner.HyperModel`, such as `AugShiftHyperModel`.
+        objective: what is best: `"val_accuracy"`; `"val_shift_consistency"`; or
+            `"consistency_above_floor"`, the most consistent of those whose accuracy is within
+            `tolerance` of the best one's.
+        directory: folder of the search.
+        trials: number of trials; `None` is 20, and for Hyperband as many as it makes.
+        epochs: passes over the data of a trial; for Hyperband, of its longest ones.
+        tolerance: in percentage points.
+        factor: Hyperband trains one in so many trials so many times longer, at least 2.
+        seed: integer, at least 0, of the choices.
+        listener: function of the oracle, called when a trial has begun or ended; or `None`.
+        strategy: what a model is built and trained in, with a `scope`, or `None`.
+
+    Returns:
+        A `keras_tuner.Tuner`.
+
+    Raises:
+        ValueError: for an argument out of range, or a directory of another search.
+
+    Example: see `AugShiftHyperModel`.
+    """
+    one_of("kind", kind, TUNERS)
+    one_of("objective", objective, OBJECTIVES)
+    epochs, factor = integer("epochs", epochs, 1), integer("factor", factor, 2)
+    trials = trials if trials is None else integer("trials", trials, 1)
+    if not tolerance >= 0:
+        raise ValueError(f"`tolerance` must be at least 0. Received: tolerance={tolerance}")
+    arguments = {
+        "objective": keras_tuner.Objective(objective, "max"),
+        "seed": integer("seed", seed, 0) + 1,  # KerasTuner takes 0 for none
+    }
+    if kind == "hyperband":
+        oracle = HyperbandOracle(max_epochs=epochs, factor=factor, **arguments)
+        oracle.max_trials = trials
+    else:
+        Oracle = {"random": RandomOracle, "bayesian": BayesianOracle}[kind]
+        oracle = Oracle(max_trials=trials or _DEFAULT_TRIALS, **arguments)
+    oracle.tolerance, oracle.listener, oracle.verbose = tolerance, listener, 0
+    space = {
+        name: str(dimension if dimension.searched else dimension.default)
+        for name, dimension in getattr(hypermodel, "space", {}).items()
+    }
+    _check_same_search(
+        pathlib.Path(directory),
+        {
+            "tuner": kind,
+            "objective": objective,
+            "tolerance": tolerance,
+            "trials": trials,
+            "epochs": epochs,
+            "factor": factor,
+            "seed": seed,
+            **{f"space {name}": values for name, values in space.items()},
+        },
+    )
+    with contextlib.redirect_stdout(io.StringIO()):  # it says what it reloads
+        return SearchTuner(oracle, hypermodel, epochs, directory, strategy)
+
+
+def count_epochs(kind, trials=None, epochs=10, factor=3):
+    """The epochs that each trial of a search trains, in the order in which they are made.
+
+    Args:
+        kind, trials, epochs, factor: as in `make_tuner`.
+
+    Returns:
+        A list of integers; for Hyperband those after a trial's initial epoch.
+    """
+    if kind != "hyperband":
+        return [epochs] * (trials or _DEFAULT_TRIALS)
+    oracle = keras_tuner.oracles.HyperbandOracle(
+        keras_tuner.Objective("score", "max"), max_epochs=epochs, factor=factor
+    )
+    counts = []
+    for bracket in reversed(range(oracle._get_num_brackets())):
+        before = 0
+        for found in range(oracle._get_num_rounds(bracket)):
+            until = oracle._get_epochs(bracket, found)
+            counts += [until - before] * oracle._get_size(bracket, found)
+            before = until
+    return counts[:trials]
+
+
+class SearchTuner(keras_tuner.Tuner):
+    """Trains the trials of an oracle, of any kind.
+
+    Args:
+        oracle: a `KeptOracle`.
+        hypermodel: a `keras_tuner.HyperModel` whose `fit` takes `epochs`, `initial_epoch` and
+            `callbacks`, and returns a `History`.
+        epochs: passes over the data, where the oracle does not say.
+        directory: folder of the search.
+        strategy: what a model is built in, with a `scope`, or `None`.
+    """
+
+    def __init__(self, oracle, hypermodel, epochs, directory, strategy=None):
+        self._epochs, self._strategy, self._asked = epochs, strategy, 0.0
+        directory = pathlib.Path(directory)
+        super().__init__(
+            oracle, hypermodel, directory=str(directory.parent), project_name=directory.name
+        )
+
+    def search(self, *args, **kwargs):
+        """Makes all trials; the arguments are those of the hypermodel's `fit`.
+
+        Raises:
+            RuntimeError: if the first trials all fail.
+        """
+        super().search(*args, **kwargs)
+        self._raise_trouble()
+
+    def run_trial(self, trial, *args, **kwargs):
+        """Builds and trains the network of a trial; its metrics are those of the last epoch."""
+        keras.backend.clear_session()  # it would end the scope
+        with self._strategy.scope() if self._strategy else contextlib.nullcontext():
+            return self._run_trial(trial, *args, **kwargs)
+
+    def _run_trial(self, trial, *args, callbacks=(), **kwargs):
+        hp = trial.hyperparameters
+        model = self.hypermodel.build(hp)
+        if "tuner/trial_id" in hp.values:
+            self._load_weights(model, hp.values["tuner/trial_id"])
+        callbacks = copy.deepcopy(list(callbacks))
+        self._configure_tensorboard_dir(callbacks, trial)
+        history = self.hypermodel.fit(
+            hp,
+            model,
+            *args,
+            epochs=hp.values.get("tuner/epochs", self._epochs),
+            initial_epoch=hp.values.get("tuner/initial_epoch", 0),
+            callbacks=callbacks,
+            **kwargs,
+        )
+        metrics = {name: float(values[-1]) for name, values in history.history.items()}
+        metrics.setdefault(ABOVE_FLOOR, metrics.get("val_shift_consistency", 0.0))
+        self._save_weights(model, trial.trial_id)
+        return metrics
+
+    def load_model(self, trial):
+        """The trained model of a trial, if it is among the best ones."""
+        model = self.hypermodel.build(trial.hyperparameters)
+        self._load_weights(model, trial.trial_id)
+        return model
+
+    def pre_create_trial(self):
+        """Waits a little before an idle oracle is asked again."""
+        time.sleep(max(0.0, self._asked + _ASK_EVERY - time.monotonic()))
+        self._asked = time.monotonic()
+
+    def on_trial_end(self, trial):
+        """Leaves a failed trial's message where the chief finds it, and ends the trial."""
+        if trial.message:
+            path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / _MESSAGE
+            temporary = path.with_name(f".{os.getpid()}.{path.name}")
+            temporary.write_text(trial.message)
+            os.replace(temporary, path)
+        super().on_trial_end(trial)
+        self._asked = 0.0
+        self._raise_trouble()
+
+    def save(self):
+        """Saves the oracle and the tuner, each in one move."""
+        if not self._is_worker():
+            self.oracle.save()
+        replace_json(self._get_tuner_fname(), self.get_state())
+
+    def _raise_trouble(self):
+        trouble = None if self._is_worker() else self.oracle.trouble
+        if trouble is not None:
+            raise trouble
+
+    def _weights_of(self, trial_id):
+        return pathlib.Path(self.get_trial_dir(trial_id)) / _WEIGHTS
+
+    def _save_weights(self, model, trial_id):
+        path = self._weights_of(trial_id)
+        temporary = path.with_name(f".{os.getpid()}.{path.name}")
+        _network_of(model).save_weights(temporary)
+        os.replace(temporary, path)
+
+    def _load_weights(self, model, trial_id):
+        _network_of(model).load_weights(self._weights_of(trial_id))
+
+
+def _network_of(model):
+    """The network that a model trains, without the optimizer of a compiled one."""
+    network = model.model if isinstance(model, PreparedModel) else model
+    return keras.Model(network.inputs, network.outputs)
+
+
+def _check_same_search(directory, asked):
+    path = directory / "search.json"
+    directory.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        found = json.loads(path.read_text())
+        names = [name for name in {**found, **asked} if found.get(name) != asked.get(name)]
+        if names:
+            difference = "; ".join(
+                f"{name} is {found.get(name)} there, {asked.get(name)} here" for name in names
+            )
+            raise ValueError(
+                f"`directory` {directory} holds another search: {difference}. Choose another "
+                "folder, or the same settings."
+            )
+    replace_json(path, asked)

@@ -1,0 +1,213 @@
+import json
+
+import keras_tuner
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_gappos.tuning.oracles import (
+    ABOVE_FLOOR,
+    HyperbandOracle,
+    RandomOracle,
+    last_line,
+    rank_above_floor,
+)
+
+PERCENT = st.integers(0, 100).map(lambda value: value / 100)
+
+
+def oracle_in(folder, Oracle=RandomOracle, objective="val_accuracy", **arguments):
+    limits = {"max_epochs": 9} if Oracle is HyperbandOracle else {"max_trials": 6}
+    hp = keras_tuner.HyperParameters()
+    hp.Int("x", 0, 99)
+    oracle = Oracle(
+        objective=keras_tuner.Objective(objective, "max"),
+        hyperparameters=hp,
+        seed=1,
+        **limits | arguments,
+    )
+    oracle._set_project_dir(str(folder), "search")
+    oracle.verbose = 0
+    return oracle
+
+
+def finish(oracle, trial, accuracy=0.5, consistency=0.5, status="COMPLETED"):
+    if status == "COMPLETED":
+        values = {"val_accuracy": accuracy, "val_shift_consistency": consistency}
+        oracle.update_trial(trial.trial_id, {**values, ABOVE_FLOOR: consistency})
+    trial.status = status
+    oracle.end_trial(trial)
+
+
+def test_above_the_floor_consistency_decides_and_below_it_accuracy():
+    scores = rank_above_floor([0.80, 0.795, 0.785, 0.60], [0.5, 0.7, 0.9, 0.99], tolerance=1.0)
+    assert list(np.argsort(-scores)) == [1, 0, 2, 3]
+    assert list(scores[:2]) == [0.5, 0.7]
+    assert (scores[2:] < 0).all()
+
+
+@given(st.lists(st.tuples(PERCENT, PERCENT), min_size=1), st.integers(0, 50))
+def test_the_best_score_is_the_most_consistent_one_that_is_accurate_enough(pairs, tolerance):
+    accuracies, consistencies = zip(*pairs)
+    best = int(np.argmax(rank_above_floor(accuracies, consistencies, tolerance)))
+    floor = max(accuracies) - tolerance / 100 - 1e-6
+    assert accuracies[best] >= floor
+    assert consistencies[best] == max(c for a, c in pairs if a >= floor)
+
+
+def test_a_better_trial_lowers_the_score_of_one_that_it_leaves_below_the_floor(tmp_path):
+    oracle = oracle_in(tmp_path, objective=ABOVE_FLOOR)
+    oracle.tolerance = 1.0
+    first, second = (oracle.create_trial(name) for name in ("a", "b"))
+    finish(oracle, first, accuracy=0.70, consistency=0.9)
+    assert oracle.trials[first.trial_id].score == 0.9
+    finish(oracle, second, accuracy=0.75, consistency=0.6)
+    assert oracle.trials[first.trial_id].score == pytest.approx(-0.04)
+    assert [t.trial_id for t in oracle.get_best_trials(2)] == [second.trial_id, first.trial_id]
+    on_disk = json.loads((tmp_path / "search/trial_0/trial.json").read_text())
+    assert on_disk["score"] == pytest.approx(-0.04)
+
+
+def test_hyperband_compares_trials_of_as_many_epochs_and_the_best_is_of_all(tmp_path):
+    oracle = oracle_in(tmp_path, HyperbandOracle, ABOVE_FLOOR)
+    short = [oracle.create_trial("a")]
+    finish(oracle, short[0], accuracy=0.3, consistency=0.9)
+    for _ in range(8):
+        short.append(oracle.create_trial("a"))
+        finish(oracle, short[-1], accuracy=0.2, consistency=0.5)
+    longer = oracle.create_trial("a")
+    values = longer.hyperparameters.values
+    assert (values["tuner/trial_id"], values["tuner/epochs"]) == (short[0].trial_id, 3)
+    finish(oracle, longer, accuracy=0.6, consistency=0.4)
+    assert oracle.trials[short[0].trial_id].score == 0.9
+    assert oracle.get_best_trials()[0].trial_id == longer.trial_id
+
+
+def test_the_worker_and_the_time_of_a_trial_are_kept(tmp_path):
+    oracle = oracle_in(tmp_path)
+    finish(oracle, oracle.create_trial("worker7"))
+    again = oracle_in(tmp_path)
+    again.reload()
+    (record,) = again.records.values()
+    assert (record["worker"], record["starts"]) == ("worker7", 1)
+    assert record["seconds"] >= 0 and record["started"].endswith("+00:00")
+
+
+def test_failures_in_a_row_do_not_end_a_search_that_has_had_a_success(tmp_path):
+    oracle = oracle_in(tmp_path, max_trials=8)
+    finish(oracle, oracle.create_trial("a"))
+    for _ in range(7):
+        finish(oracle, oracle.create_trial("a"), status="FAILED")
+    assert oracle.trouble is None
+    assert oracle.create_trial("a").status == "STOPPED"
+
+
+def test_a_search_whose_first_trials_all_fail_is_given_up(tmp_path):
+    oracle = oracle_in(tmp_path)
+    for _ in range(5):
+        trial = oracle.create_trial("a")
+        trial.message = "Traceback\nValueError: no such thing"
+        finish(oracle, trial, status="FAILED")
+    assert oracle.create_trial("a").status == "STOPPED"
+    with pytest.raises(RuntimeError, match=r"first 5 trials all failed.*ValueError: no such thing"):
+        raise oracle.trouble
+
+
+def test_not_a_number_is_a_failure(tmp_path):
+    oracle = oracle_in(tmp_path)
+    trial = oracle.create_trial("a")
+    finish(oracle, trial, accuracy=float("nan"))
+    assert oracle.trials[trial.trial_id].status == "FAILED"
+
+
+def test_a_lost_workers_trial_goes_to_the_next_and_fails_after_three(tmp_path):
+    oracle = oracle_in(tmp_path)
+    trial = oracle.create_trial("a")
+    for lost, following in (("a", "b"), ("b", "c")):
+        oracle.lose_worker(lost)
+        assert oracle.create_trial(following).trial_id == trial.trial_id
+    oracle.lose_worker("c")
+    kept = oracle.trials[trial.trial_id]
+    assert (kept.status, oracle.records[trial.trial_id]["starts"]) == ("FAILED", 3)
+    assert "3 workers" in kept.message
+    assert oracle.create_trial("d").trial_id != trial.trial_id
+
+
+def test_a_worker_that_was_taken_for_lost_may_still_end_its_trial(tmp_path):
+    oracle = oracle_in(tmp_path)
+    trial = oracle.create_trial("a")
+    oracle.lose_worker("a")
+    finish(oracle, trial, accuracy=0.6)  # while it waits for another worker
+    assert oracle.create_trial("b").trial_id != trial.trial_id
+    assert oracle.end_order == [trial.trial_id]
+
+
+def test_a_trial_that_two_workers_did_counts_once(tmp_path):
+    oracle = oracle_in(tmp_path)
+    trial = oracle.create_trial("a")
+    oracle.lose_worker("a")
+    same = oracle.create_trial("b")
+    finish(oracle, same, accuracy=0.6)
+    finish(oracle, trial, accuracy=0.1)
+    assert oracle.end_order == [trial.trial_id]
+    assert oracle.trials[trial.trial_id].metrics.get_last_value("val_accuracy") == 0.6
+
+
+def test_nobody_is_sent_home_while_a_trial_may_still_be_lost(tmp_path):
+    oracle = oracle_in(tmp_path, max_trials=1)
+    trial = oracle.create_trial("a")
+    assert oracle.create_trial("b").status == "IDLE"
+    oracle.lose_worker("a")
+    same = oracle.create_trial("b")
+    assert same.trial_id == trial.trial_id
+    finish(oracle, same)
+    assert oracle.create_trial("b").status == "STOPPED"
+    assert oracle.is_done and not oracle.tuner_ids
+
+
+@pytest.mark.parametrize("failed", [0, 1, 8])
+def test_hyperband_ends_when_trials_fail(tmp_path, failed):
+    oracle = oracle_in(tmp_path, HyperbandOracle)
+    oracle.trials_seen = []
+    for number in range(40):
+        trial = oracle.create_trial("a")
+        if trial.status == "STOPPED":
+            break
+        status = "FAILED" if number < failed + 1 and number > 0 else "COMPLETED"
+        finish(oracle, trial, accuracy=number / 100, status=status)
+    assert trial.status == "STOPPED"
+    epochs = [t.hyperparameters.values["tuner/epochs"] for t in oracle.trials.values()]
+    assert epochs.count(9) >= 5  # those of the brackets without a failure
+
+
+def test_a_kill_between_two_files_is_mended(tmp_path):
+    oracle = oracle_in(tmp_path)
+    ended, running = oracle.create_trial("a"), oracle.create_trial("b")
+    state = (tmp_path / "search/oracle.json").read_text()
+    finish(oracle, ended, accuracy=0.7)
+    lost = oracle.create_trial("a")
+    (tmp_path / "search/oracle.json").write_text(state)  # as if killed before it was replaced
+    again = oracle_in(tmp_path)
+    again.reload()
+    assert lost.trial_id not in again.trials
+    assert again.end_order == [ended.trial_id]
+    assert again.create_trial("c").trial_id == running.trial_id
+
+
+def test_what_the_listener_raises_ends_the_search(tmp_path):
+    oracle = oracle_in(tmp_path)
+
+    def listener(_):
+        raise OSError("no space left")
+
+    oracle.listener = listener
+    trial = oracle.create_trial("a")
+    finish(oracle, trial)
+    assert oracle.create_trial("a").status == "STOPPED"
+    assert str(oracle.trouble) == "no space left"
+
+
+def test_the_last_line_of_a_message():
+    text = "Traceback\n  File\nkeras_tuner.src.errors.FailedTrialError: it diverged\n"
+    assert (last_line(text), last_line(None), last_line("")) == ("it diverged", None, None)
