@@ -35,7 +35,8 @@ from keras_gappos.tuning.oracles import last_line
 from keras_gappos.tuning.search_space import parse_space
 from keras_gappos.tuning.tuners import count_epochs, make_tuner
 
-_TIMEOUT, _LOCAL_TIMEOUT = 60.0, 10.0  # seconds that a worker's chief may be away
+_START_TIMEOUT = 300.0  # seconds that a worker's chief may take to load its data
+_TIMEOUT, _LOCAL_TIMEOUT = 60.0, 10.0  # seconds that it may be away later
 _ENDED = ("COMPLETED", "FAILED")
 _HYPERBAND = "tuner/"  # what its own entries among a trial's values begin with
 
@@ -97,7 +98,7 @@ def _work(settings, role, devices):
     """A worker's part."""
     folder = _search_folder(settings)
     timeout = _LOCAL_TIMEOUT if role.is_local else _TIMEOUT
-    wait_for_chief(role, timeout)
+    wait_for_chief(role, _START_TIMEOUT)
     with beating(role, folder, timeout):
         data = _load(settings)
         tuner = _make_tuner(settings, data, devices)
@@ -115,7 +116,6 @@ def _lead(settings, role, devices, console):
             tuner = _make_tuner(settings, data, devices, watch.listen)
             watch.resume(tuner.oracle)
             if role or settings.workers:
-                tuner.save()
                 _serve(settings, role, tuner.oracle)
             else:
                 _search(settings, tuner, data, [watch], verbose=0)

@@ -107,7 +107,10 @@ def make_tuner(
         },
     )
     with contextlib.redirect_stdout(io.StringIO()):  # it says what it reloads
-        return SearchTuner(oracle, hypermodel, epochs, directory, strategy)
+        tuner = SearchTuner(oracle, hypermodel, epochs, directory, strategy)
+    if not tuner._is_worker():
+        tuner.save()  # so that whatever kills the search, it is reloaded
+    return tuner
 
 
 def count_epochs(kind, trials=None, epochs=10, factor=3):
@@ -216,6 +219,11 @@ class SearchTuner(keras_tuner.Tuner):
         if not self._is_worker():
             self.oracle.save()
         replace_json(self._get_tuner_fname(), self.get_state())
+
+    def _get_tuner_fname(self):
+        # Alone or as a chief, it is the same search.
+        name = self.tuner_id if self._is_worker() else "tuner"
+        return str(pathlib.Path(self.project_dir) / f"{name}.json")
 
     def _raise_trouble(self):
         trouble = None if self._is_worker() else self.oracle.trouble

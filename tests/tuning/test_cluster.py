@@ -129,7 +129,6 @@ def test_local_workers_are_started_again_and_end_with_the_chief(tmp_path, monkey
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     folder, role = tmp_path / "search", Role("chief", "127.0.0.1", free_port())
     tuner = toy_tuner(folder)
-    tuner.save()
     killed = []
     with LocalWorkers(1, command(folder, 0.5), role, folder / "workers", tuner.oracle) as workers:
 

@@ -4,6 +4,7 @@ import json
 import keras_tuner
 import pytest
 
+from keras_gappos.tuning.cluster import Role
 from keras_gappos.tuning.tuners import count_epochs
 from tests.tuning.toy_search import ToyHyperModel, toy_tuner
 
@@ -104,6 +105,15 @@ def test_a_trial_that_was_cut_off_starts_again(tmp_path):
     assert accuracies(tuner) == accuracies(searched(tmp_path / "whole"))
     starts = {trial_id: record["starts"] for trial_id, record in tuner.oracle.records.items()}
     assert starts == {"0": 1, "1": 1, "2": 2, "3": 1, "4": 1, "5": 1}
+
+
+def test_a_chief_goes_on_with_what_one_process_began(tmp_path, monkeypatch):
+    searched(tmp_path)
+    for name, value in Role("chief", "127.0.0.1", 8000).environment.items():
+        monkeypatch.setenv(name, value)
+    tuner = toy_tuner(tmp_path / "search")
+    assert len(tuner.oracle.trials) == 6
+    assert tuner.oracle.create_trial("worker0").status == "STOPPED"
 
 
 def test_a_failed_trial_is_kept_with_its_message(tmp_path):

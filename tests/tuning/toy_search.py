@@ -52,7 +52,6 @@ def main(folder, seconds, kind, trials):
     hypermodel = ToyHyperModel(float(seconds), failing=(0,))
     if role.is_chief:
         tuner = toy_tuner(folder, kind, int(trials), hypermodel=hypermodel)
-        tuner.save()
         serve(tuner.oracle, role, folder, lost_after=2.0)
         return
     wait_for_chief(role, timeout=60.0)
