@@ -256,13 +256,15 @@ class _Watch(keras.callbacks.Callback):
 
     def listen(self, oracle):
         """A trial has begun or ended."""
-        rows = self._rows(oracle)
-        if len(rows) != len(self._folder.rows):
+        rows, known = self._rows(oracle), {row["trial"] for row in self._folder.rows}
+        ended = [row for row in rows if row["trial"] not in known]
+        if ended:
             self._folder.put(rows)
             write_report(self._folder.path, self._folder.content)
             self._display.advance(self._epochs_of(rows) - self._shown)
             self._shown = self._epochs_of(rows)
-            self._display.log(_line(rows[-1]) if rows else "")
+            for row in ended:
+                self._display.log(_line(row))
         running = sorted(int(trial.trial_id) for trial in oracle.ongoing_trials.values())
         self._name = "trial " + ", ".join(map(str, running))
         self._display.show(rows, f"{len(rows)} trials done, {self._name}")
