@@ -4,6 +4,7 @@ from keras_gappos import cli
 from keras_gappos.experiments.attack_settings import AttackSettings
 from keras_gappos.experiments.invariance_settings import InvarianceSettings
 from keras_gappos.experiments.location_settings import LocationSettings
+from keras_gappos.experiments.tune_settings import TuneSettings
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,56 @@ def test_every_setting_of_the_attack_is_a_flag(monkeypatch, tmp_path):
     defaults = AttackSettings()
     assert [k for k in vars(settings) if vars(settings)[k] == vars(defaults)[k]] == []
     assert (settings.flips, settings.counts, settings.size) == ((True,), (8, 16), (90, 120))
+
+
+def test_every_setting_of_a_search_is_a_flag_and_its_best_five_are_shown(
+    monkeypatch, capsys, tmp_path
+):
+    def search(settings, console):
+        seen.append(settings)
+        trial = {"status": "COMPLETED", "continues": None, "initial_epoch": 0, "epochs": 4}
+        rows = [
+            {
+                **trial,
+                "trial": number,
+                "settings": {"max_shift": 2 + number, "consistency_weight": 3.0},
+                "val_accuracy": 60.0 + number,
+                "val_shift_consistency": 80.0,
+                "seconds": 1.0,
+                "message": None,
+            }
+            for number in range(7)
+        ]
+        return {"rows": rows, "settings": vars(settings)}
+
+    seen = []
+    monkeypatch.setattr("keras_gappos.experiments.tune.run", search)
+    flags = f"--dataset mnist --data-dir d --output-dir {tmp_path} --tuner bayesian --trials 7"
+    flags += " --objective val_accuracy --tolerance 2 --epochs 4 --factor 2 --space width=8,16"
+    flags += " --train-images 900 --validation-images 90 --consistency-images 60 --measure-shift 3"
+    flags += " --no-normalize --precision mixed_float16 --distribute jax --jit-compile on --seed 5"
+    flags += " --workers 2 --tensorboard"
+    assert cli.main(["tune", *flags.split()]) == 0
+    (settings,) = seen
+    defaults = TuneSettings()
+    assert [k for k in vars(settings) if vars(settings)[k] == vars(defaults)[k]] == []
+    output = capsys.readouterr().out
+    assert "The best 5 of 7 completed trials" in " ".join(output.split())
+    command = output.strip().splitlines()[-1]
+    assert command.startswith("keras-gappos run invariance --dataset mnist --data-dir DATA_DIR")
+    assert "--max-shift 3 --train-shift 8" in command
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tuner", "hyperbnd"], "Did you mean 'hyperband'?"),
+        (["--objective", "val_acuracy"], "Did you mean 'val_accuracy'?"),
+    ],
+)
+def test_an_unknown_tuner_or_objective_is_answered_with_the_nearest(flags, message, capsys):
+    assert cli.main(["tune", *flags]) == 1
+    assert capsys.readouterr().err.strip().endswith(message)
 
 
 def test_the_demo_ends_with_one_sentence_and_the_figure(monkeypatch, capsys, tmp_path):

@@ -165,12 +165,17 @@ class KeptOracle:
 
     def save(self):
         """Writes the oracle's state in one move."""
-        replace_json(self._get_oracle_fname(), self.get_state())
+        self._write(self._get_oracle_fname(), self.get_state())
 
     def _save_trial(self, trial):
-        replace_json(
-            pathlib.Path(self._get_trial_dir(trial.trial_id), "trial.json"), trial.get_state()
-        )
+        folder = pathlib.Path(self._get_trial_dir(trial.trial_id))
+        self._write(folder / "trial.json", trial.get_state())
+
+    def _write(self, path, state):
+        try:
+            replace_json(path, state)
+        except OSError as error:  # raised here, KerasTuner would never let go of its lock
+            self.trouble = self.trouble or error
 
     def get_state(self):
         """As KerasTuner's, with the records."""

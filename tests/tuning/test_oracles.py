@@ -208,6 +208,19 @@ def test_what_the_listener_raises_ends_the_search(tmp_path):
     assert str(oracle.trouble) == "no space left"
 
 
+def test_a_full_disk_ends_the_search_and_does_not_lock_it(tmp_path, monkeypatch):
+    oracle = oracle_in(tmp_path)
+    trial = oracle.create_trial("a")
+
+    def write(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("keras_gappos.tuning.oracles.replace_json", write)
+    finish(oracle, trial)
+    assert oracle.create_trial("a").status == "STOPPED"
+    assert oracle.trouble.errno == 28
+
+
 def test_the_last_line_of_a_message():
     text = "Traceback\n  File\nkeras_tuner.src.errors.FailedTrialError: it diverged\n"
     assert (last_line(text), last_line(None), last_line("")) == ("it diverged", None, None)
