@@ -2,12 +2,13 @@
 
 KerasTuner's protocol and environment variables are used; what is new is that everybody may die. A
 worker that beats no more loses its trial to the next one that asks; a worker that cannot reach its
-chief ends; a chief that is started again goes on from the folder.
+chief ends; a chief that is started again goes on from the folder, and with workers that still live.
 """
 
 import contextlib
 import dataclasses
 import ipaddress
+import json
 import os
 import pathlib
 import re
@@ -28,6 +29,22 @@ _BEAT_EVERY = 2.0  # seconds
 _LOOK_EVERY = 0.2  # seconds
 _MAX_STARTS = 3  # of one local worker
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
+_DIRECTLY = ("grpc.enable_http_proxy", 0)  # a proxy would not know the chief's private address
+_REPEAT = {  # what a chief that was killed has not answered; all its methods may be called twice
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "1s",
+                "maxBackoff": "5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+_beating = set()  # names of the workers that this process is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,15 +128,31 @@ def wait_for_chief(role, timeout=60.0):
         time.sleep(min(1.0, timeout / 4))
 
 
+def connect(role):
+    """Makes a worker's stub of KerasTuner's service, through which it asks its chief.
+
+    Args:
+        role: the worker's `Role`.
+    """
+    options = [_DIRECTLY, ("grpc.service_config", json.dumps(_REPEAT))]
+    channel = grpc.insecure_channel(f"{role.address}:{role.port}", options)
+    return get_service_grpc().OracleStub(channel)
+
+
 @contextlib.contextmanager
 def beating(role, folder, timeout=60.0):
     """Lets the chief know that this worker lives, and ends the process if the chief is gone.
+
+    Within another one of the same worker it does nothing.
 
     Args:
         role: the worker's `Role`.
         folder: the search's folder, which all processes share; a `pathlib.Path`.
         timeout: how long the chief may be away, in seconds.
     """
+    if role.name in _beating:
+        yield
+        return
     over = threading.Event()
     path = folder / "workers" / role.name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,14 +169,16 @@ def beating(role, folder, timeout=60.0):
             if _can_connect(role):
                 seen = time.monotonic()
             elif time.monotonic() - seen >= timeout:
-                print(f"keras-gappos: {_unreachable(role, timeout)}", file=sys.stderr, flush=True)
+                _say(_unreachable(role, timeout))
                 os._exit(1)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
+    _beating.add(role.name)
     try:
         yield
     finally:
+        _beating.discard(role.name)
         over.set()
         thread.join()
 
@@ -163,7 +198,9 @@ def serve(oracle, role, folder, lost_after=60.0, look=None):
         RuntimeError: if the first trials all fail.
     """
     _check_port(role)
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
+    oracle.await_workers()
+    options = [("grpc.so_reuseport", 0)]  # else a second chief could listen there too
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=1), options=options)
     get_service_grpc().add_OracleServicer_to_server(OracleServicer(oracle), server)
     server.add_insecure_port(f"{role.address}:{role.port}")
     server.start()
@@ -171,8 +208,11 @@ def serve(oracle, role, folder, lost_after=60.0, look=None):
     try:
         while not _is_over(oracle):
             time.sleep(_LOOK_EVERY)
-            for name in hearts.stopped({*oracle.ongoing_trials, *oracle.tuner_ids}):
+            lost = hearts.stopped({*oracle.ongoing_trials, *oracle.tuner_ids})
+            for name in lost:
                 oracle.lose_worker(name)
+            if lost and not (oracle.tuner_ids or oracle.ongoing_trials or _is_over(oracle)):
+                _say(f"All workers are lost; waiting for new ones at {role.address}:{role.port}.")
             if look is not None:
                 look()
     finally:
@@ -285,11 +325,20 @@ def _is_over(oracle):
 
 
 def _can_connect(role):
-    try:
-        with socket.create_connection((role.address, role.port), timeout=2.0):
+    """Whether a chief answers there: not a closed port, another server, or a process that hangs."""
+    options = [_DIRECTLY, ("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
+    with grpc.insecure_channel(f"{role.address}:{role.port}", options) as channel:
+        answer = grpc.channel_ready_future(channel)
+        try:
+            answer.result(timeout=2.0)
             return True
-    except OSError:
-        return False
+        except grpc.FutureTimeoutError:
+            answer.cancel()
+            return False
+
+
+def _say(line):
+    print(f"keras-gappos: {line}", file=sys.stderr, flush=True)
 
 
 def _unreachable(role, timeout):

@@ -4,6 +4,7 @@ A trial that diverges does not end the search, a worker that dies does not stop 
 is killed leaves files that can be read, and each trial's worker and time are kept.
 """
 
+import collections
 import contextlib
 import datetime
 import json
@@ -13,14 +14,15 @@ import time
 
 import keras_tuner
 import numpy as np
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 ABOVE_FLOOR = "consistency_above_floor"
-_MAX_STARTS = 3  # of one trial, before its workers' deaths are taken for its own fault
+_MAX_LOSSES = 3  # of one trial's workers, before their deaths are taken for its own fault
 _FIRST_FAILURES = 5  # trials that may all fail before the search is given up
 _MESSAGE = "message.txt"  # of a failed trial, from its worker, in the trial's folder
 _WEIGHTS = "network.weights.h5"
 _KEPT = 3  # trained networks that are kept, beside those that may be trained on
+_ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 
 
 def rank_above_floor(accuracies, consistencies, tolerance):
@@ -70,48 +72,51 @@ class KeptOracle:
     is_done = False
 
     def __init__(self, *args, **kwargs):
-        self.records, self._begun = {}, {}
+        self.records, self._begun, self._losses = {}, {}, collections.Counter()
         super().__init__(*args, **kwargs)
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id):
         """As KerasTuner's; idle, not stopped, while a trial that others do could be lost."""
-        trial = super().create_trial(tuner_id)
-        self.is_done = trial.status == TrialStatus.STOPPED
-        if self.is_done and self.ongoing_trials and not self.trouble:
-            trial.status = TrialStatus.IDLE
-            self.tuner_ids.add(tuner_id)
-        if trial.status == TrialStatus.RUNNING:
-            self._note_start(trial, tuner_id)
+        trial = Trial(keras_tuner.HyperParameters(), status=TrialStatus.STOPPED)
+        if self.trouble is None:
+            with self._keeping_trouble():
+                if tuner_id in self.ongoing_trials:  # it was started again in the middle of a trial
+                    self.lose_worker(tuner_id)
+                trial = super().create_trial(tuner_id)
+                self._note_answer(trial, tuner_id)
+        if self.trouble is not None:
+            self.tuner_ids.discard(tuner_id)
+            trial = Trial(keras_tuner.HyperParameters(), status=TrialStatus.STOPPED)
         return trial
-
-    def populate_space(self, trial_id):
-        """As KerasTuner's, until there is trouble."""
-        return {"status": TrialStatus.STOPPED} if self.trouble else super().populate_space(trial_id)
 
     @keras_tuner.synchronized
     def update_trial(self, trial_id, metrics, step=0):
-        """As KerasTuner's; nothing for a trial that has ended already."""
-        if trial_id in self.end_order:
-            return self.trials[trial_id]
-        return super().update_trial(trial_id, metrics, step)
+        """As KerasTuner's, but the last report of two counts; none for a trial that has ended."""
+        trial = self.trials.get(trial_id)
+        if trial is None:  # of a worker of another search
+            return Trial(self.get_space(), trial_id)
+        if trial_id not in self.end_order:
+            with self._keeping_trouble():
+                trial.metrics = type(trial.metrics)()
+                super().update_trial(trial_id, metrics, step)
+        return trial
 
     @keras_tuner.synchronized
     def end_trial(self, trial):
         """As KerasTuner's; nothing for a trial that has ended already, in another worker."""
         trial_id = trial.trial_id
-        if trial_id in self.end_order:
+        if trial_id in self.end_order or trial_id not in self.trials:
             return
         if trial_id in self._retry_queue:  # its worker was taken for lost, and was not
             self._retry_queue.remove(trial_id)
-        if trial.message is None:
+        if trial.status != TrialStatus.COMPLETED and trial.message is None:
             with contextlib.suppress(OSError):
                 trial.message = (pathlib.Path(self._get_trial_dir(trial_id)) / _MESSAGE).read_text()
-        begun = self._begun.pop(trial_id, None)
-        if begun is not None:
-            self.records[trial_id]["seconds"] = round(time.monotonic() - begun, 1)
-        super().end_trial(trial)
-        self._remove_old_weights()
+        with self._keeping_trouble():
+            self._note_end(trial_id)
+            super().end_trial(trial)
+            self._remove_old_weights()
         self.notify()
 
     @keras_tuner.synchronized
@@ -121,22 +126,44 @@ class KeptOracle:
         trial = self.ongoing_trials.pop(tuner_id, None)
         if trial is None:
             return
-        if self.records[trial.trial_id]["starts"] < _MAX_STARTS:
-            self._retry_queue.append(trial.trial_id)
-        else:
-            trial.status = TrialStatus.FAILED
-            trial.message = f"{_MAX_STARTS} workers were lost with this trial."
-            self.end_order.append(trial.trial_id)
-            self._check_consecutive_failures()
-            self._save_trial(trial)
-        self.save()
+        self._losses[trial.trial_id] += 1
+        with self._keeping_trouble():
+            if self._losses[trial.trial_id] < _MAX_LOSSES:
+                self._retry_queue.append(trial.trial_id)
+            else:
+                trial.status = TrialStatus.FAILED
+                trial.message = f"{_MAX_LOSSES} workers were lost with this trial."
+                self._note_end(trial.trial_id)
+                self.end_order.append(trial.trial_id)
+                self._check_consecutive_failures()
+                self._save_trial(trial)
+            self.save()
         self.notify()
+
+    @keras_tuner.synchronized
+    def await_workers(self):
+        """Leaves the trials that were going on at the last save to their workers, which may live.
+
+        For a chief that was started again; `lose_worker` tells it of those that do not.
+        """
+        for trial_id in list(self._retry_queue):
+            worker = self.records.get(trial_id, {}).get("worker")
+            if worker is not None and worker not in self.ongoing_trials:
+                self._retry_queue.remove(trial_id)
+                self.ongoing_trials[worker] = self.trials[trial_id]
+                self._losses[trial_id] -= 1  # it may have ended with the chief, by no fault
 
     def score_trial(self, trial):
         """By the objective; above a floor, trials of as many epochs are compared anew."""
-        if self.objective.name != ABOVE_FLOOR:
-            super().score_trial(trial)
+        if not np.isfinite(self._objective_values(trial)).all():
+            trial.score = float("nan")  # which KerasTuner takes for a failure
+            trial.message = f"{self.objective.name} is not a finite number."
             return
+        super().score_trial(trial)
+        if self.objective.name == ABOVE_FLOOR:
+            self._score_above_floor(trial)
+
+    def _score_above_floor(self, trial):
         epochs = trial.hyperparameters.values.get("tuner/epochs")
         others = [t for t in self._completed() if t.trial_id != trial.trial_id]
         alike = [t for t in others if t.hyperparameters.values.get("tuner/epochs") == epochs]
@@ -158,10 +185,8 @@ class KeptOracle:
     def notify(self):
         """Calls the listener; what it raises is for the search to raise, outside of the lock."""
         if self.listener is not None and self.trouble is None:
-            try:
+            with self._keeping_trouble():
                 self.listener(self)
-            except Exception as error:
-                self.trouble = error
 
     def save(self):
         """Writes the oracle's state in one move."""
@@ -172,19 +197,25 @@ class KeptOracle:
         self._write(folder / "trial.json", trial.get_state())
 
     def _write(self, path, state):
-        try:
+        with self._keeping_trouble():
             replace_json(path, state)
-        except OSError as error:  # raised here, KerasTuner would never let go of its lock
+
+    @contextlib.contextmanager
+    def _keeping_trouble(self):
+        """Keeps an error for the search: raised at once, KerasTuner would never unlock itself."""
+        try:
+            yield
+        except Exception as error:
             self.trouble = self.trouble or error
 
     def get_state(self):
         """As KerasTuner's, with the records."""
-        return {**super().get_state(), "records": self.records}
+        return {**super().get_state(), "records": self.records, "is_done": self.is_done}
 
     def set_state(self, state):
         """As KerasTuner's, with the records."""
         super().set_state(state)
-        self.records = state["records"]
+        self.records, self.is_done = state["records"], state.get("is_done", False)
 
     def reload(self):
         """As KerasTuner's; trials that a kill left between two files are mended."""
@@ -196,6 +227,22 @@ class KeptOracle:
                 self._retry_queue.remove(trial_id)  # it had ended on disk
                 if trial_id not in self.end_order:
                     self.end_order.append(trial_id)
+                path = pathlib.Path(self._get_trial_dir(trial_id)) / "trial.json"
+                self._note_end(trial_id, path.stat().st_mtime)
+        if self.is_done:
+            self._give_up_if_all_failed(1)
+
+    def _note_answer(self, trial, tuner_id):
+        self.is_done = trial.status == TrialStatus.STOPPED and not self.ongoing_trials
+        if trial.status == TrialStatus.RUNNING:
+            self._note_start(trial, tuner_id)
+        elif self.is_done:
+            self._give_up_if_all_failed(1)
+            self._remove_old_weights()
+            self.save()
+        elif trial.status == TrialStatus.STOPPED:
+            trial.status = TrialStatus.IDLE
+            self.tuner_ids.add(tuner_id)
 
     def _note_start(self, trial, tuner_id):
         record = self.records.setdefault(trial.trial_id, {"starts": 0, "seconds": None})
@@ -205,35 +252,55 @@ class KeptOracle:
         self.save()
         self.notify()
 
+    def _note_end(self, trial_id, now=None):
+        record, begun = self.records[trial_id], self._begun.pop(trial_id, None)
+        if begun is not None and now is None:
+            seconds = time.monotonic() - begun
+        elif record["seconds"] is None:  # another process began it
+            started = datetime.datetime.fromisoformat(record["started"]).timestamp()
+            seconds = max(0.0, (now or time.time()) - started)
+        else:
+            return
+        record["seconds"] = round(seconds, 1)
+
     def _check_consecutive_failures(self):
-        # KerasTuner raises after three failures in a row, and never lets go of its lock then.
+        # KerasTuner's ends a search after three failures in a row, whatever came before.
+        self._give_up_if_all_failed(min(_FIRST_FAILURES, self.max_trials or _FIRST_FAILURES))
+
+    def _give_up_if_all_failed(self, limit):
         ended = [self.trials[trial_id] for trial_id in self.end_order]
+        if len(ended) < limit or self.trouble is not None:
+            return
         if all(trial.status == TrialStatus.FAILED for trial in ended):
-            limit = min(_FIRST_FAILURES, self.max_trials or _FIRST_FAILURES)
-            if len(ended) >= limit and self.trouble is None:
-                self.trouble = RuntimeError(
-                    f"The search is given up: its first {len(ended)} trials all failed, the last "
-                    f"one with: {last_line(ended[-1].message)}"
-                )
+            trials = f"first {len(ended)} trials all" if len(ended) > 1 else "only trial"
+            self.trouble = RuntimeError(
+                f"The search is given up: its {trials} failed, the last one with: "
+                f"{last_line(ended[-1].message)}"
+            )
 
     def _completed(self):
         trials = self.trials.values()
         return [trial for trial in trials if trial.status == TrialStatus.COMPLETED]
 
+    def _objective_values(self, trial):
+        """What the objective looks at, of the last epoch."""
+        names = [self.objective.name]
+        if names == [ABOVE_FLOOR]:
+            names = ["val_accuracy", "val_shift_consistency"]
+        return [trial.metrics.get_last_value(name) for name in names]
+
     def _floor_scores(self, trials):
-        values = [
-            [trial.metrics.get_last_value(name) for trial in trials]
-            for name in ("val_accuracy", "val_shift_consistency")
-        ]
-        return rank_above_floor(*values, self.tolerance).tolist()
+        values = np.reshape([self._objective_values(trial) for trial in trials], (-1, 2))
+        return rank_above_floor(*values.T, self.tolerance).tolist()
 
     def _remove_old_weights(self):
         """Removes the networks of trials that are neither among the best nor trained on later."""
-        brackets = getattr(self, "_brackets", ())
+        brackets = () if self.is_done else getattr(self, "_brackets", ())
         wanted = {trial.trial_id for trial in self.get_best_trials(_KEPT)}
         wanted |= {info["id"] for b in brackets for found in b["rounds"] for info in found}
         for trial_id in set(self.end_order) - wanted:
-            (pathlib.Path(self._get_trial_dir(trial_id)) / _WEIGHTS).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (pathlib.Path(self._get_trial_dir(trial_id)) / _WEIGHTS).unlink()
 
 
 def last_line(message):
@@ -251,4 +318,82 @@ class BayesianOracle(KeptOracle, keras_tuner.oracles.BayesianOptimizationOracle)
 
 
 class HyperbandOracle(KeptOracle, keras_tuner.oracles.HyperbandOracle):
-    """Settings drawn at random, of which the better ones are trained longer."""
+    """Settings drawn at random, of which the better ones are trained longer.
+
+    A failed trial counts as the worst of its round, and where the space has nothing more to draw a
+    bracket begins with fewer trials; KerasTuner's own trains neither bracket to its end.
+    """
+
+    def populate_space(self, trial_id):
+        """As KerasTuner's, with whatever trials a bracket has."""
+        while True:
+            for bracket in self._brackets:
+                values = self._draw(bracket, trial_id) or self._promote(bracket, trial_id)
+                if values is not None:
+                    return {"status": TrialStatus.RUNNING, "values": values}
+            if self._current_bracket == 0 and self._current_iteration + 1 >= (
+                self.hyperband_iterations
+            ):
+                status = TrialStatus.IDLE if self.ongoing_trials else TrialStatus.STOPPED
+                return {"status": status}
+            self._remove_completed_brackets()
+            self._increment_bracket_num()
+            self._start_new_bracket()
+
+    def _draw(self, bracket, trial_id):
+        """Values of one more trial of the first round, or `None`."""
+        number, found = bracket["bracket_num"], bracket["rounds"][0]
+        if bracket.get("drawn") or len(found) >= self._get_size(number, 0):
+            return None
+        values = self._random_values()
+        if values is None:
+            bracket["drawn"] = True
+            return None
+        found.append({"past_id": None, "id": trial_id})
+        return {**values, **self._marks(number, 0)}
+
+    def _promote(self, bracket, trial_id):
+        """Values of a trial that is sure to be among the best of its round, or `None`."""
+        number, rounds = bracket["bracket_num"], bracket["rounds"]
+        for following in range(1, len(rounds)):
+            ready, to_come = self._ready(rounds, following), self._to_come(bracket, following - 1)
+            size = self._get_size(number, following)
+            if ready and len(rounds[following]) + to_come < size:
+                best = max(ready, key=lambda trial: trial.score)
+                rounds[following].append({"past_id": best.trial_id, "id": trial_id})
+                return {
+                    **best.hyperparameters.values,
+                    **self._marks(number, following),
+                    "tuner/trial_id": best.trial_id,
+                }
+        return None
+
+    def _ready(self, rounds, following):
+        """The completed trials of the round before that are not yet trained on."""
+        taken = {info["past_id"] for info in rounds[following]}
+        before = [self.trials[i["id"]] for i in rounds[following - 1] if i["id"] not in taken]
+        return [trial for trial in before if trial.status == TrialStatus.COMPLETED]
+
+    def _to_come(self, bracket, number):
+        """How many trials of a round are going on, or could still be begun."""
+        found = bracket["rounds"][number]
+        going_on = sum(self.trials[info["id"]].status not in _ENDED for info in found)
+        left = self._get_size(bracket["bracket_num"], number) - len(found)
+        if number:
+            before = len(self._ready(bracket["rounds"], number))
+            left = min(left, before + self._to_come(bracket, number - 1))
+        elif bracket.get("drawn"):
+            left = 0
+        return going_on + left
+
+    def _marks(self, number, of_round):
+        return {
+            "tuner/epochs": self._get_epochs(number, of_round),
+            "tuner/initial_epoch": self._get_epochs(number, of_round - 1) if of_round else 0,
+            "tuner/bracket": number,
+            "tuner/round": of_round,
+        }
+
+    def _remove_completed_brackets(self):
+        # KerasTuner's does so when the last trial begins, which still needs the one before.
+        self._brackets = [b for b in self._brackets if self._to_come(b, len(b["rounds"]) - 1)]

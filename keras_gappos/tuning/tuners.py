@@ -46,8 +46,8 @@ def make_tuner(
 
     Unlike KerasTuner's own, it can be killed at any moment and made again, a trial that diverges is
     recorded as failed and the search goes on, and Hyperband trains on from a trial's last epoch.
-    Where `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT` are set, it is
-    a worker; see `keras_gappos.tuning.cluster`.
+    Where `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT` are set, its
+    `search` is a chief's or a worker's; see `keras_gappos.tuning.cluster`.
 
     Args:
         kind: `"random"`, `"hyperband"` or `"bayesian"`.
@@ -155,21 +155,43 @@ class SearchTuner(keras_tuner.Tuner):
         super().__init__(
             oracle, hypermodel, directory=str(directory.parent), project_name=directory.name
         )
+        if self._is_worker():
+            self.oracle.stub = _cluster().connect(_cluster().find_role())
 
     def search(self, *args, **kwargs):
-        """Makes all trials; the arguments are those of the hypermodel's `fit`.
+        """Makes all trials, or has them made; the arguments are those of the hypermodel's `fit`.
 
         Raises:
             RuntimeError: if the first trials all fail.
+            OSError: if a worker's chief cannot be reached, or a chief cannot listen.
         """
-        super().search(*args, **kwargs)
-        self._raise_trouble()
+        folder = pathlib.Path(self.project_dir)
+        if self._is_worker():
+            role = _cluster().find_role()
+            _cluster().wait_for_chief(role)
+            with _cluster().beating(role, folder):
+                super().search(*args, **kwargs)
+        elif "KERASTUNER_ORACLE_IP" in os.environ:
+            _cluster().serve(self.oracle, _cluster().find_role(), folder)
+        else:
+            super().search(*args, **kwargs)
+            self._raise_trouble()
 
     def run_trial(self, trial, *args, **kwargs):
         """Builds and trains the network of a trial; its metrics are those of the last epoch."""
         keras.backend.clear_session()  # it would end the scope
         with self._strategy.scope() if self._strategy else contextlib.nullcontext():
             return self._run_trial(trial, *args, **kwargs)
+
+    def _run_and_update_trial(self, trial, *args, **kwargs):
+        # KerasTuner's reports the best of several epochs, or the first.
+        metrics, name = self.run_trial(trial, *args, **kwargs), self.oracle.objective.name
+        if name not in metrics:
+            raise keras_tuner.errors.FatalValueError(
+                f"The objective {name} is not among what `fit` measures: {', '.join(metrics)}"
+            )
+        epochs = trial.hyperparameters.values.get("tuner/epochs", self._epochs)
+        self.oracle.update_trial(trial.trial_id, metrics, step=epochs)
 
     def _run_trial(self, trial, *args, callbacks=(), **kwargs):
         hp = trial.hyperparameters
@@ -188,7 +210,8 @@ class SearchTuner(keras_tuner.Tuner):
             **kwargs,
         )
         metrics = {name: float(values[-1]) for name, values in history.history.items()}
-        metrics.setdefault(ABOVE_FLOOR, metrics.get("val_shift_consistency", 0.0))
+        if {"val_accuracy", "val_shift_consistency"} <= set(metrics):
+            metrics[ABOVE_FLOOR] = metrics["val_shift_consistency"]  # the oracle sees to the floor
         self._save_weights(model, trial.trial_id)
         return metrics
 
@@ -241,6 +264,13 @@ class SearchTuner(keras_tuner.Tuner):
 
     def _load_weights(self, model, trial_id):
         _network_of(model).load_weights(self._weights_of(trial_id))
+
+
+def _cluster():
+    # It needs gRPC and protobuf, of versions that fit together; a search in one process does not.
+    from keras_gappos.tuning import cluster
+
+    return cluster
 
 
 def _network_of(model):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import pathlib
@@ -5,13 +6,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import types
 
 import pytest
+from keras_tuner.src.protos import get_service
 
 from keras_gappos.tuning.cluster import (
     LocalWorkers,
     Role,
+    beating,
+    connect,
     find_role,
     free_port,
     serve,
@@ -23,9 +29,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 WAIT = 120  # seconds that a process may take on a busy machine
 
 
-def command(folder, seconds, kind="random", trials=6):
+def command(folder, seconds, kind="random", trials=6, patience=3.0):
     script = str(pathlib.Path(__file__).with_name("toy_search.py"))
-    return [sys.executable, script, str(folder), str(seconds), kind, str(trials)]
+    return [sys.executable, script, *map(str, (folder, seconds, kind, trials, patience))]
 
 
 class Processes:
@@ -102,16 +108,16 @@ def oracle_workers(folder):
 
 @pytest.mark.slow
 def test_a_killed_chief_goes_on_from_the_folder(tmp_path):
-    with Processes(tmp_path / "search", 0.5) as processes:
+    with Processes(tmp_path / "search", 0.5, patience=60.0) as processes:
         chief, worker = processes.start("chief"), processes.start("worker0")
         processes.wait_until(lambda found: "COMPLETED" in found.values())
         chief.send_signal(signal.SIGKILL)
-        chief = processes.start("chief")  # before the worker gives up, or after
-        assert worker.wait(WAIT) in (0, 1)
-        if chief.poll() is None:
-            processes.start("worker0")
+        chief = processes.start("chief")
+        assert worker.wait(WAIT) == 0, worker.stderr.read()  # it has waited, and gone on
         assert chief.wait(WAIT) == 0, chief.stderr.read()
     check_all_done(processes.folder)
+    records = oracle_state(processes.folder)["records"].values()
+    assert all(record["seconds"] is not None for record in records)
 
 
 @pytest.mark.slow
@@ -167,6 +173,75 @@ def test_a_worker_without_a_chief_waits_so_long_and_says_where(tmp_path):
     with pytest.raises(OSError, match=f"127.0.0.1:{role.port} for 0.5 seconds"):
         wait_for_chief(role, timeout=0.5)
     assert time.monotonic() - start < 5
+
+
+def test_a_server_that_is_no_chief_is_not_waited_for_for_ever():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        role = Role("worker0", "127.0.0.1", server.getsockname()[1])
+        with pytest.raises(OSError, match="could not be reached"):
+            wait_for_chief(role, timeout=0.5)
+
+
+@pytest.fixture
+def chief(tmp_path):
+    """A chief in a thread, which ends when its oracle is in trouble or done."""
+    role = Role("chief", "127.0.0.1", free_port())
+    oracle = toy_tuner(tmp_path / "search", trials=2).oracle
+    thread = threading.Thread(
+        target=serve, args=(oracle, role, tmp_path / "search"), kwargs={"lost_after": 0.5}
+    )
+    thread.start()
+    yield types.SimpleNamespace(role=role, oracle=oracle, thread=thread)
+    oracle.is_done = True
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def finish(oracle, trial):
+    oracle.update_trial(trial.trial_id, {"val_accuracy": 0.5})
+    trial.status = "COMPLETED"
+    oracle.end_trial(trial)
+
+
+def test_a_chief_without_workers_says_so_once_and_waits_for_others(chief, capfd):
+    wait_for_chief(chief.role, timeout=10.0)
+    lost = chief.oracle.create_trial("ghost")  # whose heart never beats
+    other = chief.oracle.create_trial("another")
+    deadline = time.monotonic() + 10
+    while chief.oracle.ongoing_trials and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    assert chief.thread.is_alive()
+    assert capfd.readouterr().err.count("All workers are lost") == 1
+    again = [chief.oracle.create_trial("new"), chief.oracle.create_trial("newer")]
+    assert {trial.trial_id for trial in again} == {lost.trial_id, other.trial_id}
+    for trial in again:
+        finish(chief.oracle, trial)
+    assert chief.oracle.create_trial("new").status == "STOPPED"
+    assert chief.oracle.create_trial("newer").status == "STOPPED"
+    chief.thread.join(10)
+    assert not chief.thread.is_alive()
+
+
+def test_a_proxy_does_not_stand_between_a_worker_and_its_chief(chief, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    wait_for_chief(chief.role, timeout=10.0)
+    request = get_service().CreateTrialRequest(tuner_id="worker0")
+    answer = connect(dataclasses.replace(chief.role, name="worker0")).CreateTrial(
+        request, timeout=10
+    )
+    assert answer.trial.trial_id in chief.oracle.trials
+
+
+def test_a_worker_beats_once_however_often_it_is_asked_to(chief, tmp_path):
+    role = dataclasses.replace(chief.role, name="worker0")
+    threads = threading.active_count()
+    with beating(role, tmp_path, 1.0), beating(role, tmp_path, 1.0):
+        assert threading.active_count() == threads + 1
+        deadline = time.monotonic() + 10
+        while not (tmp_path / "workers/worker0").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_roles_are_read_from_the_environment():

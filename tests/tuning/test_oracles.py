@@ -1,4 +1,6 @@
 import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import keras_tuner
 import numpy as np
@@ -21,12 +23,8 @@ def oracle_in(folder, Oracle=RandomOracle, objective="val_accuracy", **arguments
     limits = {"max_epochs": 9} if Oracle is HyperbandOracle else {"max_trials": 6}
     hp = keras_tuner.HyperParameters()
     hp.Int("x", 0, 99)
-    oracle = Oracle(
-        objective=keras_tuner.Objective(objective, "max"),
-        hyperparameters=hp,
-        seed=1,
-        **limits | arguments,
-    )
+    arguments = {"hyperparameters": hp, **limits, **arguments}
+    oracle = Oracle(objective=keras_tuner.Objective(objective, "max"), seed=1, **arguments)
     oracle._set_project_dir(str(folder), "search")
     oracle.verbose = 0
     return oracle
@@ -114,11 +112,26 @@ def test_a_search_whose_first_trials_all_fail_is_given_up(tmp_path):
         raise oracle.trouble
 
 
-def test_not_a_number_is_a_failure(tmp_path):
-    oracle = oracle_in(tmp_path)
-    trial = oracle.create_trial("a")
+def test_a_search_that_ends_sooner_is_given_up_too_if_all_failed(tmp_path):
+    oracle = oracle_in(tmp_path, HyperbandOracle, max_epochs=1)
+    finish(oracle, oracle.create_trial("a"), status="FAILED")
+    assert oracle.create_trial("a").status == "STOPPED"
+    assert "its only trial failed" in str(oracle.trouble)
+    again = oracle_in(tmp_path, HyperbandOracle, max_epochs=1)
+    again.reload()
+    assert str(again.trouble) == str(oracle.trouble)
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN")
+@pytest.mark.parametrize("objective", ["val_accuracy", ABOVE_FLOOR])
+def test_not_a_number_is_a_failure_and_changes_no_other_score(tmp_path, objective):
+    oracle = oracle_in(tmp_path, objective=objective)
+    good, trial = oracle.create_trial("a"), oracle.create_trial("b")
+    finish(oracle, good, accuracy=0.7, consistency=0.7)
     finish(oracle, trial, accuracy=float("nan"))
-    assert oracle.trials[trial.trial_id].status == "FAILED"
+    failed = oracle.trials[trial.trial_id]
+    assert (failed.status, failed.message) == ("FAILED", f"{objective} is not a finite number.")
+    assert good.score == 0.7
 
 
 def test_a_lost_workers_trial_goes_to_the_next_and_fails_after_three(tmp_path):
@@ -166,19 +179,66 @@ def test_nobody_is_sent_home_while_a_trial_may_still_be_lost(tmp_path):
     assert oracle.is_done and not oracle.tuner_ids
 
 
-@pytest.mark.parametrize("failed", [0, 1, 8])
-def test_hyperband_ends_when_trials_fail(tmp_path, failed):
+def hyperband_rungs(oracle, workers, failing=()):
+    """How many trials each bracket has of each number of epochs, after a search."""
+    begun = {}
+    for _ in range(200):
+        for worker in workers:
+            if worker not in begun:
+                trial = oracle.create_trial(worker)
+                begun |= {worker: trial} if trial.status == "RUNNING" else {}
+                if trial.status == "STOPPED":
+                    values = [t.hyperparameters.values for t in oracle.trials.values()]
+                    return Counter((v["tuner/bracket"], v["tuner/epochs"]) for v in values)
+        for worker, trial in list(begun.items())[:1]:
+            number = int(trial.trial_id)
+            status = "FAILED" if number in failing else "COMPLETED"
+            finish(oracle, begun.pop(worker), accuracy=number / 100, status=status)
+    raise AssertionError("The search does not end.")
+
+
+WHOLE = {(2, 1): 9, (2, 3): 3, (2, 9): 1, (1, 3): 5, (1, 9): 2, (0, 9): 3}
+
+
+@pytest.mark.parametrize("workers", ["a", "ab"])
+@pytest.mark.parametrize("failing", [(), (1,), range(1, 7)])
+def test_hyperband_ends_its_brackets_whatever_fails(tmp_path, workers, failing):
     oracle = oracle_in(tmp_path, HyperbandOracle)
-    oracle.trials_seen = []
-    for number in range(40):
-        trial = oracle.create_trial("a")
-        if trial.status == "STOPPED":
+    assert hyperband_rungs(oracle, workers, failing) == WHOLE
+    assert oracle.trouble is None
+
+
+def test_hyperband_trains_the_one_that_is_left_to_the_end(tmp_path):
+    oracle = oracle_in(tmp_path, HyperbandOracle)
+    assert hyperband_rungs(oracle, "a", range(1, 9)) == WHOLE | {(2, 3): 1}
+
+
+def test_hyperband_trains_the_better_ones_of_a_space_that_is_soon_exhausted(tmp_path):
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("x", [1, 2, 3, 4])
+    oracle = oracle_in(tmp_path, HyperbandOracle, hyperparameters=hp)
+    assert hyperband_rungs(oracle, "ab") == {(2, 1): 4, (2, 3): 3, (2, 9): 1}
+
+
+def test_a_network_is_kept_while_another_trial_may_begin_with_it(tmp_path):
+    oracle = oracle_in(tmp_path, HyperbandOracle, max_epochs=3)
+    for worker in "abcdefghijkl":
+        trial = oracle.create_trial(worker)
+        weights = tmp_path / f"search/trial_{trial.trial_id}/network.weights.h5"
+        weights.touch()
+        if before := trial.hyperparameters.values.get("tuner/trial_id"):
             break
-        status = "FAILED" if number < failed + 1 and number > 0 else "COMPLETED"
-        finish(oracle, trial, accuracy=number / 100, status=status)
-    assert trial.status == "STOPPED"
-    epochs = [t.hyperparameters.values["tuner/epochs"] for t in oracle.trials.values()]
-    assert epochs.count(9) >= 5  # those of the brackets without a failure
+        finish(oracle, trial, accuracy=0.1)
+    for number in range(3):
+        better = oracle.create_trial("other")
+        if better.status == "RUNNING":
+            finish(oracle, better, accuracy=0.5 + number / 100)
+    assert (tmp_path / f"search/trial_{before}/network.weights.h5").exists()
+    finish(oracle, trial, accuracy=0.9)
+    assert oracle.create_trial("other").status == "STOPPED"
+    kept = {t.trial_id for t in oracle.get_best_trials(3)}
+    found = {path.parent.name for path in tmp_path.glob("search/*/*.h5")}
+    assert found <= {f"trial_{trial_id}" for trial_id in kept}
 
 
 def test_a_kill_between_two_files_is_mended(tmp_path):
@@ -193,6 +253,65 @@ def test_a_kill_between_two_files_is_mended(tmp_path):
     assert lost.trial_id not in again.trials
     assert again.end_order == [ended.trial_id]
     assert again.create_trial("c").trial_id == running.trial_id
+
+
+def test_a_chief_that_is_started_again_leaves_trials_to_their_workers(tmp_path):
+    oracle = oracle_in(tmp_path)
+    alive, lost = oracle.create_trial("alive"), oracle.create_trial("lost")
+    for _ in range(4):  # its losses with a chief are not the trial's fault
+        again = oracle_in(tmp_path)
+        again.reload()
+        again.await_workers()
+        again.lose_worker("lost")
+        assert again.create_trial("lost").trial_id == lost.trial_id
+    assert again.create_trial("new").trial_id not in (alive.trial_id, lost.trial_id)
+    finish(again, alive)
+    assert again.end_order == [alive.trial_id]
+    assert again.records[alive.trial_id]["seconds"] >= 0  # though another process began it
+
+
+def test_a_worker_that_is_started_again_and_again_in_a_trial_fails_it(tmp_path):
+    oracle = oracle_in(tmp_path)
+    trials = [oracle.create_trial("a") for _ in range(4)]
+    assert [trial.trial_id for trial in trials] == ["0", "0", "0", "1"]
+    assert oracle.trials["0"].status == "FAILED"
+
+
+def test_a_search_is_not_over_when_all_workers_are_lost_with_its_last_trial(tmp_path):
+    oracle = oracle_in(tmp_path, max_trials=1)
+    trial = oracle.create_trial("a")
+    assert oracle.create_trial("b").status == "IDLE"
+    oracle.lose_worker("a")
+    oracle.lose_worker("b")
+    assert not oracle.is_done
+    assert oracle.create_trial("c").trial_id == trial.trial_id
+
+
+def test_a_worker_of_another_search_changes_nothing(tmp_path):
+    oracle, other = oracle_in(tmp_path / "one"), oracle_in(tmp_path / "other")
+    finish(other, other.create_trial("a"))
+    finish(oracle, other.create_trial("a"))
+    assert not oracle.trials and oracle.trouble is None
+    with ThreadPoolExecutor() as pool:  # nothing has been left locked
+        assert pool.submit(oracle.create_trial, "b").result(10).status == "RUNNING"
+
+
+def test_the_last_report_of_a_trial_counts(tmp_path):
+    oracle = oracle_in(tmp_path)
+    trial = oracle.create_trial("a")
+    oracle.update_trial(trial.trial_id, {"val_accuracy": 0.9})  # its worker is lost after that
+    finish(oracle, trial, accuracy=0.5)
+    assert trial.score == 0.5
+
+
+def test_a_message_of_a_run_before_is_not_that_of_a_completed_trial(tmp_path):
+    oracle = oracle_in(tmp_path)
+    completed, failed = oracle.create_trial("a"), oracle.create_trial("b")
+    for trial in (completed, failed):
+        (tmp_path / f"search/trial_{trial.trial_id}/message.txt").write_text("it diverged")
+    finish(oracle, completed)
+    finish(oracle, failed, status="FAILED")
+    assert (completed.message, failed.message) == (None, "it diverged")
 
 
 def test_what_the_listener_raises_ends_the_search(tmp_path):

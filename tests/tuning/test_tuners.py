@@ -1,5 +1,6 @@
 import gc
 import json
+import types
 
 import keras_tuner
 import pytest
@@ -37,6 +38,24 @@ def test_all_trials_are_made_and_the_best_comes_first(tmp_path, kind, capsys):
         accuracies(tuner)[0] / 100
     )
     assert capsys.readouterr().out == ""
+
+
+def test_a_trial_reports_its_last_epoch(tmp_path):
+    tuner = searched(tmp_path, trials=2, epochs=7)
+    (trial,) = tuner.oracle.get_best_trials()
+    (observation,) = trial.metrics.get_history("val_accuracy")
+    assert (observation.step, trial.best_step) == (7, 7)
+    assert observation.value == [trial.hyperparameters["x"] / 100]
+
+
+def test_an_objective_that_is_not_measured_is_named(tmp_path):
+    class Inaccurate(ToyHyperModel):
+        def fit(self, hp, model, **arguments):
+            history = super().fit(hp, model, **arguments).history
+            return types.SimpleNamespace(history={"loss": history["val_accuracy"]})
+
+    with pytest.raises(Exception, match="val_accuracy is not among what `fit` measures: loss"):
+        searched(tmp_path, hypermodel=Inaccurate())
 
 
 def test_the_same_seed_makes_the_same_choices(tmp_path):
@@ -113,6 +132,7 @@ def test_a_chief_goes_on_with_what_one_process_began(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     tuner = toy_tuner(tmp_path / "search")
     assert len(tuner.oracle.trials) == 6
+    tuner.search()  # a chief's, which has nothing to wait for
     assert tuner.oracle.create_trial("worker0").status == "STOPPED"
 
 

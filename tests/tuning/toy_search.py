@@ -1,6 +1,8 @@
 """A search without training, for the tests of searches; as a script, a process of one.
 
-python toy_search.py FOLDER SECONDS KIND TRIALS
+python toy_search.py FOLDER SECONDS KIND TRIALS PATIENCE
+
+PATIENCE is how many seconds a worker waits for a chief that is gone.
 """
 
 import pathlib
@@ -47,15 +49,15 @@ def toy_tuner(folder, kind="random", trials=6, epochs=1, hypermodel=None, **argu
     return make_tuner(kind, hypermodel, directory=folder, trials=trials, epochs=epochs, **arguments)
 
 
-def main(folder, seconds, kind, trials):
+def main(folder, seconds, kind, trials, patience):
     role, folder = find_role(), pathlib.Path(folder)
     hypermodel = ToyHyperModel(float(seconds), failing=(0,))
     if role.is_chief:
         tuner = toy_tuner(folder, kind, int(trials), hypermodel=hypermodel)
-        serve(tuner.oracle, role, folder, lost_after=2.0)
+        serve(tuner.oracle, role, folder, lost_after=float(patience) * 2 / 3)
         return
     wait_for_chief(role, timeout=60.0)
-    with beating(role, folder, timeout=3.0):
+    with beating(role, folder, float(patience)):
         toy_tuner(folder, kind, int(trials), hypermodel=hypermodel).search()
 
 
