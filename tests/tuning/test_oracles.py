@@ -221,24 +221,26 @@ def test_hyperband_trains_the_better_ones_of_a_space_that_is_soon_exhausted(tmp_
 
 
 def test_a_network_is_kept_while_another_trial_may_begin_with_it(tmp_path):
-    oracle = oracle_in(tmp_path, HyperbandOracle, max_epochs=3)
-    for worker in "abcdefghijkl":
+    oracle = oracle_in(tmp_path, HyperbandOracle)
+
+    def begin(worker):
         trial = oracle.create_trial(worker)
-        weights = tmp_path / f"search/trial_{trial.trial_id}/network.weights.h5"
-        weights.touch()
-        if before := trial.hyperparameters.values.get("tuner/trial_id"):
-            break
-        finish(oracle, trial, accuracy=0.1)
-    for number in range(3):
-        better = oracle.create_trial("other")
-        if better.status == "RUNNING":
-            finish(oracle, better, accuracy=0.5 + number / 100)
-    assert (tmp_path / f"search/trial_{before}/network.weights.h5").exists()
-    finish(oracle, trial, accuracy=0.9)
-    assert oracle.create_trial("other").status == "STOPPED"
-    kept = {t.trial_id for t in oracle.get_best_trials(3)}
-    found = {path.parent.name for path in tmp_path.glob("search/*/*.h5")}
-    assert found <= {f"trial_{trial_id}" for trial_id in kept}
+        if trial.status == "RUNNING":
+            (tmp_path / f"search/trial_{trial.trial_id}/network.weights.h5").touch()
+        return trial
+
+    def kept():
+        return {path.parent.name for path in tmp_path.glob("search/*/*.h5")}
+
+    while (last := begin("a")).hyperparameters.values["tuner/epochs"] < 9:
+        finish(oracle, last, accuracy=0.1)
+    for number in range(5):  # of the next bracket, and better than the one that is trained on
+        finish(oracle, begin("other"), accuracy=0.5 + number / 100)
+    assert f"trial_{last.hyperparameters.values['tuner/trial_id']}" in kept()
+    finish(oracle, last, accuracy=0.9)
+    while (trial := begin("other")).status == "RUNNING":
+        finish(oracle, trial, accuracy=0.4)
+    assert kept() == {f"trial_{trial.trial_id}" for trial in oracle.get_best_trials(3)}
 
 
 def test_a_kill_between_two_files_is_mended(tmp_path):
