@@ -9,7 +9,8 @@ import time
 import numpy as np
 from rich.progress import track
 
-from keras_gappos.experiments.results import environment, replacing
+from keras_gappos.experiments.results import environment
+from keras_gappos.files import replacing
 
 
 def alternate(contestants, rounds, steps, description):

@@ -16,7 +16,7 @@ from typing import Literal
 import tyro
 
 from keras_gappos import models
-from keras_gappos.experiments.results import replacing
+from keras_gappos.files import replacing
 from keras_gappos.zoo import load_pytorch_weights
 
 

@@ -32,8 +32,9 @@ from keras_gappos.experiments.devices import use_devices
 from keras_gappos.experiments.display import ShowProgress
 from keras_gappos.experiments.given_weights import load_given_weights
 from keras_gappos.experiments.precision import dtype_policy
-from keras_gappos.experiments.results import ResultFolder, find_row, read_results, replacing
+from keras_gappos.experiments.results import ResultFolder, find_row, read_results
 from keras_gappos.experiments.runner import Job, fit_with_backup, run_jobs, save_weights
+from keras_gappos.files import replacing
 
 RANKINGS = ("overall", "left", "right")
 _NETWORK = "a DeepLabv3 of the same depth, width, stem and classes"

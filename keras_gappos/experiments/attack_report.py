@@ -14,7 +14,8 @@ from keras_gappos.experiments.attack_scores import (
     largest_effect,
     largest_side_effect,
 )
-from keras_gappos.experiments.results import find_row, replacing
+from keras_gappos.experiments.results import find_row
+from keras_gappos.files import replacing
 
 NAMES = {
     "overall": "overall",

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_gappos.experiments.devices import ONE_DEVICE
-from keras_gappos.experiments.results import replacing
+from keras_gappos.files import replacing
 
 _RANDOM = "random_states"  # beside the weights: Keras leaves out those of its layers, as Dropout's
 _NAME = re.compile(r"epoch(\d+)_(\d+)s(_stopped)?\.weights\.h5")

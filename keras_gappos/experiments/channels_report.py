@@ -9,7 +9,8 @@ from rich.table import Table
 from keras_gappos.analysis import ChannelRanking
 from keras_gappos.experiments.channels_figure import NAMES, STYLES, draw
 from keras_gappos.experiments.channels_scores import costs, largest_effect
-from keras_gappos.experiments.results import find_row, replacing
+from keras_gappos.experiments.results import find_row
+from keras_gappos.files import replacing
 
 TASKS = ("location", "class")
 _HEADINGS = {

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
-from keras_gappos.experiments.results import replacing
+from keras_gappos.files import replacing
 
 # Islam et al., ICCV 2021, table of AugShift: ResNet-18; (top-1 %, consistency %).
 PAPER = {

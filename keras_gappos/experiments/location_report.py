@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from keras_gappos.experiments.results import replacing
+from keras_gappos.files import replacing
 
 # Islam et al., ICCV 2021, table 1: ResNet-18, CIFAR-10; (network, task, grid size) -> percent.
 PAPER = {

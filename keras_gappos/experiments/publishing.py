@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_gappos.experiments.given_weights import load_given_weights
 from keras_gappos.experiments.publishing_entries import publications
-from keras_gappos.experiments.results import read_results, replacing
+from keras_gappos.experiments.results import read_results
+from keras_gappos.files import replacing
 from keras_gappos.zoo import ZooFile, ZooModel
 from keras_gappos.zoo.cache import digest_of
 from keras_gappos.zoo.card import format_card, format_readme

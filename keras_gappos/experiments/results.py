@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from keras_gappos.experiments.devices import ONE_DEVICE
+from keras_gappos.files import replacing
 from keras_gappos.version import __version__
 
 # Where files lie, and what the figure looks like, is no part of a result.
@@ -94,20 +95,22 @@ class ResultFolder:
     def add(self, row):
         """Adds a row, with the backend and device it was made on, and writes `results.json`."""
         self.hold([row])
-        with replacing(self._file) as temporary:
-            temporary.write_text(json.dumps(self.content, indent=1) + "\n")
+        self._write()
 
     def put(self, rows):
         """Puts these rows in the place of all, and writes `results.json`."""
         self.content["rows"] = rows
-        with replacing(self._file) as temporary:
-            temporary.write_text(json.dumps(self.content, indent=1) + "\n")
+        self._write()
 
     def hold(self, rows):
         """Adds rows, as `add` does, that are on disk with the next one that is added."""
         here = environment(self.devices.replicas)  # not that of the process that began the file
         made_on = {"backend": here["backend"], "device": here["device"]}
         self.rows.extend({**row, **made_on} for row in rows)
+
+    def _write(self):
+        with replacing(self._file) as temporary:
+            temporary.write_text(json.dumps(self.content, indent=1) + "\n")
 
     def _read(self):
         _check_writable(self.path)
@@ -155,20 +158,6 @@ def read_results(path):
     if not isinstance(content, dict) or not isinstance(content.get("rows"), list):
         raise ValueError(f"{path} is not a results file: it has no rows. Remove it, or restore it.")
     return content
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """Gives a temporary path beside `path`, and moves it there once all went well."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The name's end is kept: Keras and matplotlib choose the format by it.
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def command_line(experiment, settings):

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from keras_gappos.experiments.backup import EpochBackup
 from keras_gappos.experiments.display import RunDisplay
-from keras_gappos.experiments.results import replacing
+from keras_gappos.files import replacing
 
 
 @dataclasses.dataclass(frozen=True)

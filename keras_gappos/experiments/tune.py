@@ -250,8 +250,8 @@ class _Watch(keras.callbacks.Callback):
 
     def resume(self, oracle):
         """Counts what an earlier run has done."""
-        self._display.skip(self._epochs_of(self._rows(oracle)))
         self._shown = self._epochs_of(self._rows(oracle))
+        self._display.skip(self._shown)
         self.listen(oracle)
 
     def listen(self, oracle):

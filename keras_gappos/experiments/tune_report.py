@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_gappos.experiments.invariance_settings import InvarianceSettings
-from keras_gappos.experiments.results import command_line, replacing
+from keras_gappos.experiments.results import command_line
 from keras_gappos.experiments.tune_axes import setting_label, setting_text
 from keras_gappos.experiments.tune_figure import draw
+from keras_gappos.files import replacing
 
 METHODS = {"stride": "augshift", "blur": "augshift_blurpool", "polyphase": "augshift_aps"}
 _TUNERS = {

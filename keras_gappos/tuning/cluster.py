@@ -24,6 +24,8 @@ import grpc
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.protos import get_service_grpc
 
+from keras_gappos.files import replacing
+
 ID, ADDRESS, PORT = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"
 _BEAT_EVERY = 2.0  # seconds
 _LOOK_EVERY = 0.2  # seconds
@@ -161,18 +163,16 @@ def beating(role, folder, timeout=60.0):
         count, seen = 0, time.monotonic()
         while not over.wait(min(_BEAT_EVERY, timeout / 4)):
             count += 1
-            temporary = path.with_name(f".{os.getpid()}.{path.name}")
             # A folder that is away for a moment is no reason to lose a trial.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), replacing(path) as temporary:
                 temporary.write_text(f"{os.getpid()} {count}")
-                os.replace(temporary, path)
             if _can_connect(role):
                 seen = time.monotonic()
             elif time.monotonic() - seen >= timeout:
                 _say(_unreachable(role, timeout))
                 os._exit(1)
 
-    thread = threading.Thread(target=beat, daemon=True)
+    thread = threading.Thread(target=beat, name=f"beat of {role.name}", daemon=True)
     thread.start()
     _beating.add(role.name)
     try:

@@ -7,8 +7,6 @@ is killed leaves files that can be read, and each trial's worker and time are ke
 import collections
 import contextlib
 import datetime
-import json
-import os
 import pathlib
 import time
 
@@ -16,11 +14,13 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from keras_gappos.files import write_json
+
 ABOVE_FLOOR = "consistency_above_floor"
 _MAX_LOSSES = 3  # of one trial's workers, before their deaths are taken for its own fault
 _FIRST_FAILURES = 5  # trials that may all fail before the search is given up
-_MESSAGE = "message.txt"  # of a failed trial, from its worker, in the trial's folder
-_WEIGHTS = "network.weights.h5"
+MESSAGE = "message.txt"  # of a failed trial, from its worker, in the trial's folder
+WEIGHTS = "network.weights.h5"
 _KEPT = 3  # trained networks that are kept, beside those that may be trained on
 _ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 
@@ -43,14 +43,6 @@ def rank_above_floor(accuracies, consistencies, tolerance):
     floor = accuracies.max(initial=0.0) - tolerance / 100
     below = floor - accuracies
     return np.where(below <= 1e-9, np.asarray(consistencies, "float64"), -below)
-
-
-def replace_json(path, content):
-    """Writes JSON beside `path` and moves it there, so that a kill leaves the old or the new."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    temporary.write_text(json.dumps(content))
-    os.replace(temporary, path)
 
 
 class KeptOracle:
@@ -112,7 +104,7 @@ class KeptOracle:
             self._retry_queue.remove(trial_id)
         if trial.status != TrialStatus.COMPLETED and trial.message is None:
             with contextlib.suppress(OSError):
-                trial.message = (pathlib.Path(self._get_trial_dir(trial_id)) / _MESSAGE).read_text()
+                trial.message = (pathlib.Path(self._get_trial_dir(trial_id)) / MESSAGE).read_text()
         with self._keeping_trouble():
             self._note_end(trial_id)
             super().end_trial(trial)
@@ -198,7 +190,7 @@ class KeptOracle:
 
     def _write(self, path, state):
         with self._keeping_trouble():
-            replace_json(path, state)
+            write_json(path, state)
 
     @contextlib.contextmanager
     def _keeping_trouble(self):
@@ -300,7 +292,7 @@ class KeptOracle:
         wanted |= {info["id"] for b in brackets for found in b["rounds"] for info in found}
         for trial_id in set(self.end_order) - wanted:
             with contextlib.suppress(OSError):
-                (pathlib.Path(self._get_trial_dir(trial_id)) / _WEIGHTS).unlink()
+                (pathlib.Path(self._get_trial_dir(trial_id)) / WEIGHTS).unlink()
 
 
 def last_line(message):

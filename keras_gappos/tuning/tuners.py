@@ -12,15 +12,15 @@ import keras
 import keras_tuner
 
 from keras_gappos.arguments import integer, one_of
+from keras_gappos.files import replacing, write_json
 from keras_gappos.training.prepared_model import PreparedModel
 from keras_gappos.tuning.oracles import (
-    _MESSAGE,
-    _WEIGHTS,
     ABOVE_FLOOR,
+    MESSAGE,
+    WEIGHTS,
     BayesianOracle,
     HyperbandOracle,
     RandomOracle,
-    replace_json,
 )
 
 TUNERS = ("random", "hyperband", "bayesian")
@@ -229,10 +229,9 @@ class SearchTuner(keras_tuner.Tuner):
     def on_trial_end(self, trial):
         """Leaves a failed trial's message where the chief finds it, and ends the trial."""
         if trial.message:
-            path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / _MESSAGE
-            temporary = path.with_name(f".{os.getpid()}.{path.name}")
-            temporary.write_text(trial.message)
-            os.replace(temporary, path)
+            path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / MESSAGE
+            with replacing(path) as temporary:
+                temporary.write_text(trial.message)
         super().on_trial_end(trial)
         self._asked = 0.0
         self._raise_trouble()
@@ -241,7 +240,7 @@ class SearchTuner(keras_tuner.Tuner):
         """Saves the oracle and the tuner, each in one move."""
         if not self._is_worker():
             self.oracle.save()
-        replace_json(self._get_tuner_fname(), self.get_state())
+        write_json(self._get_tuner_fname(), self.get_state())
 
     def _get_tuner_fname(self):
         # Alone or as a chief, it is the same search.
@@ -254,13 +253,11 @@ class SearchTuner(keras_tuner.Tuner):
             raise trouble
 
     def _weights_of(self, trial_id):
-        return pathlib.Path(self.get_trial_dir(trial_id)) / _WEIGHTS
+        return pathlib.Path(self.get_trial_dir(trial_id)) / WEIGHTS
 
     def _save_weights(self, model, trial_id):
-        path = self._weights_of(trial_id)
-        temporary = path.with_name(f".{os.getpid()}.{path.name}")
-        _network_of(model).save_weights(temporary)
-        os.replace(temporary, path)
+        with replacing(self._weights_of(trial_id)) as temporary:
+            _network_of(model).save_weights(temporary)
 
     def _load_weights(self, model, trial_id):
         _network_of(model).load_weights(self._weights_of(trial_id))
@@ -293,4 +290,4 @@ def _check_same_search(directory, asked):
                 f"`directory` {directory} holds another search: {difference}. Choose another "
                 "folder, or the same settings."
             )
-    replace_json(path, asked)
+    write_json(path, asked)

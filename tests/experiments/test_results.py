@@ -14,8 +14,8 @@ from keras_gappos.experiments.results import (
     command_line,
     environment,
     read_results,
-    replacing,
 )
+from keras_gappos.files import replacing
 
 SETTINGS = {
     "location": LocationSettings,

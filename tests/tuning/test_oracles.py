@@ -336,7 +336,7 @@ def test_a_full_disk_ends_the_search_and_does_not_lock_it(tmp_path, monkeypatch)
     def write(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("keras_gappos.tuning.oracles.replace_json", write)
+    monkeypatch.setattr("keras_gappos.tuning.oracles.write_json", write)
     finish(oracle, trial)
     assert oracle.create_trial("a").status == "STOPPED"
     assert oracle.trouble.errno == 28
