@@ -159,12 +159,11 @@ def complain(findings) -> str:
     bad = [finding for finding in findings if finding.is_bad]
     if not bad:
         return ""
-    names = list(dict.fromkeys(finding.model for finding in bad))
-    complaint = f"{len(bad)} of {len(findings)} checks failed, of {', '.join(names)}."
-    if not any(finding.state == "damaged" for finding in bad):
-        return complaint  # the findings tell what would help
-    which = names[0] if len(names) == 1 else "NAME"
-    return f"{complaint} `keras-gappos zoo fetch {which}` fetches what is damaged again."
+    names = dict.fromkeys(finding.model for finding in bad)
+    return (
+        f"{len(bad)} of {len(findings)} checks failed, of {', '.join(names)}; the lines above tell "
+        "what helps."
+    )
 
 
 def score(name: _Name, data_dir: str | None = None) -> None:
@@ -203,14 +202,21 @@ def add(
     results_dir: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Of an experiment.")],
     zoo_dir: str | None = None,
     registry_dir: str | None = None,
+    tag: str | None = None,
+    replace: bool = False,
+    data_note: str | None = None,
 ) -> None:
     """Publish the networks that an experiment has trained: files, cards and registry.
 
-    The files of a model whose weights are there already stay as they are.
+    Commit the results first: the cards name their commit. The files of a model whose weights are
+    there already stay as they are.
 
     Args:
         zoo_dir: Folder of the files; None is the zoo/ of the checkout that this package runs in.
         registry_dir: Folder of registry.json; None is the package's own.
+        tag: Put behind the models' names; None leaves them as they are.
+        replace: Replace models of the same names that are of other results.
+        data_note: What else the cards say of the data; None keeps what they say.
     """
     zoo_dir = zoo_dir or sources.checkout_folder()
     if zoo_dir is None:
@@ -218,7 +224,7 @@ def add(
             "`zoo_dir` must be given where the package does not run in a checkout. Received: None"
         )
     registry_dir = registry_dir or pathlib.Path(zoo.__file__).parent
-    publishing.publish(results_dir, zoo_dir, registry_dir)
+    publishing.publish(results_dir, zoo_dir, registry_dir, tag, replace, data_note)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """An experiment's trained networks as models of the zoo: their files, entries and cards."""
 
+import dataclasses
 import os
 import pathlib
 import subprocess
@@ -14,7 +15,7 @@ from keras_gappos.experiments.given_weights import load_given_weights
 from keras_gappos.experiments.publishing_entries import publications
 from keras_gappos.experiments.results import read_results
 from keras_gappos.files import replacing
-from keras_gappos.zoo import ZooFile, ZooModel
+from keras_gappos.zoo import ZooFile, ZooModel, archive
 from keras_gappos.zoo.cache import digest_of
 from keras_gappos.zoo.card import format_card, format_readme
 from keras_gappos.zoo.loading import build, outputs_of
@@ -24,21 +25,29 @@ LIMITS = {"weights": 25_000_000, "saved_model": 50_000_000}  # bytes of a file
 ZOO_LIMIT = 250_000_000  # bytes of all files
 _NAMES = {"weights": "model.weights.h5", "saved_model": "saved_model.zip", "sample": "sample.npz"}
 _HALF = 1e-2  # how far float16 weights may move the outputs
-_SMALL = 12_000_000  # bytes of float32 weights that are not worth rounding
+# Bytes of float32 weights that are not worth rounding: it changed one of 800 answers of a digits
+# network, and then the scores of a card are not to be had again to the last digit.
+_SMALL = 12_000_000
 _LEVELS = 16  # of the brightness in a sample, so that it packs well
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
 
 
-def publish(results_dir, zoo_dir, registry_dir, log=print) -> list[ZooModel]:
+def publish(
+    results_dir, zoo_dir, registry_dir, tag=None, replace=False, data_note=None, log=print
+) -> list[ZooModel]:
     """Adds the networks that an experiment has trained to the zoo, or brings them up to date.
 
     The files of a model whose weights are in the zoo already stay as they are, so that the same
-    results give the same entry.
+    results give the same entry. Nothing is moved into the zoo before everything is made.
 
     Args:
         results_dir: the experiment's output folder.
         zoo_dir: folder of the zoo's files; its README is written anew.
         registry_dir: folder of `registry.json`, which is written last.
+        tag: is put behind the models' names, such as `"tuned"`; `None` leaves them as they are.
+        replace: whether models of these names may be replaced that other results have given.
+        data_note: what else is to be known about the data, for the cards; `None` keeps what the
+            models' cards have.
         log: function of a line of text.
 
     Returns:
@@ -46,8 +55,8 @@ def publish(results_dir, zoo_dir, registry_dir, log=print) -> list[ZooModel]:
 
     Raises:
         ValueError: for results that the zoo does not take, weights of another network, files that
-            are too large, or another backend than TensorFlow, which SavedModels need; the registry
-            is as before then.
+            are too large, a model of other results, or another backend than TensorFlow, which
+            SavedModels need; the zoo is as before then.
         OSError: if a folder cannot be read or written.
     """
     if keras.backend.backend() != "tensorflow":
@@ -59,68 +68,76 @@ def publish(results_dir, zoo_dir, registry_dir, log=print) -> list[ZooModel]:
     zoo_dir = pathlib.Path(zoo_dir).expanduser().absolute()
     registry = pathlib.Path(registry_dir) / FILE_NAME
     models = parse_registry(registry.read_text("utf-8")) if registry.is_file() else {}
+    found = publications(read_results(results), tag)
+    place = pathlib.Path(os.path.relpath(results, zoo_dir.parent)).as_posix()
+    if not replace:
+        _check_owners([publication.name for publication in found], models, place)
     commit = _commit_of(results)
-    added = []
-    for publication in publications(read_results(results)):
-        model = ZooModel(
-            **publication.fields,
-            results=pathlib.Path(os.path.relpath(results, zoo_dir.parent)).as_posix(),
-            commit=commit,
-            files={},
-        )
-        weights = results.parent / publication.row["weights"]
-        files = _files(model, weights, zoo_dir, models.get(model.name))
-        added.append(_with_files(model, files))
-        log(f"{model.name}: {sum(file.bytes for file in files.values()) / 1e6:.1f} MB")
-    models |= {model.name: model for model in added}
-    _check_total(models.values())
-    for model in added:
+    if not commit:
+        log(f"{results} is not committed as it is, and the cards name no commit of it.")
+    zoo_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".adding", dir=zoo_dir) as made:
+        made = pathlib.Path(made)
+        added = {}
+        for publication in found:
+            former = models.get(publication.name)
+            note = former.data_note if former and data_note is None else data_note
+            model = ZooModel(
+                **publication.fields, data_note=note or "", results=place, commit=commit, files={}
+            )
+            weights = results.parent / publication.row["weights"]
+            files = _files(model, weights, made, former, zoo_dir)
+            added[model.name] = dataclasses.replace(model, files=files)
+            log(f"{model.name}: {sum(file.bytes for file in files.values()) / 1e6:.1f} MB")
+        models |= added
+        _check_total(models.values())
+        for path in sorted(made.glob("*/*")):
+            (zoo_dir / path.parent.name).mkdir(exist_ok=True)
+            os.replace(path, zoo_dir / path.relative_to(made))
+    for model in added.values():
         _write(zoo_dir / model.name / "card.md", format_card(model))
     _write(zoo_dir / "README.md", format_readme(models.values()))
     _write(registry, format_registry(models.values()))
-    return added
+    return list(added.values())
 
 
-def _with_files(model, files):
-    fields = {name: getattr(model, name) for name in model.__dataclass_fields__}
-    return ZooModel(**fields | {"files": files})
+def _check_owners(names, models, place):
+    """Raises a `ValueError` if one of the names is that of a model of other results."""
+    for name in names:
+        if name in models and models[name].results != place:
+            raise ValueError(
+                f"`results_dir` has {name}, which the zoo has from {models[name].results}: give a "
+                f"`tag`, or say that it shall `replace` that one. Received: {place}"
+            )
 
 
-def _files(model, weights, zoo_dir, former):
-    """Makes the files of a model that are not in the zoo yet; `ZooFile`s by kind."""
+def _files(model, weights, made, former, zoo_dir):
+    """Makes the files of a model in `made`, if they are not in the zoo yet; `ZooFile`s by kind."""
     network = build(model)
     load_given_weights(network, weights, model.name)
-    folder = zoo_dir / model.name
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=zoo_dir) as temporary:
-        temporary = pathlib.Path(temporary)
-        made = temporary / _NAMES["weights"]
-        _save_weights(network, made, model)
-        digest = digest_of(made)
-        if former and former.files["weights"].sha256 == digest and _are_there(former, zoo_dir):
-            return former.files
-        load_given_weights(network, made, model.name)
-        inputs = sample_inputs(model)
-        outputs = outputs_of(model, network, inputs).astype("float16")
-        np.savez_compressed(temporary / _NAMES["sample"], inputs=inputs, outputs=outputs)
-        unpacked = temporary / "saved_model"
-        network.export(str(unpacked), format="tf_saved_model", verbose=False)
-        zip_folder(unpacked, temporary / _NAMES["saved_model"])
-        for kind, name in _NAMES.items():
-            _check_size(f"{model.name}/{name}", kind, (temporary / name).stat().st_size)
-        for name in _NAMES.values():
-            os.replace(temporary / name, folder / name)
-        unpacked_bytes = sum(path.stat().st_size for path in unpacked.rglob("*"))
-    files = {}
-    for kind, name in _NAMES.items():
-        path = folder / name
-        files[kind] = ZooFile(
-            f"{model.name}/{name}",
-            path.stat().st_size,
-            digest_of(path),
-            unpacked_bytes if kind == "saved_model" else None,
-        )
-    return files
+    folder = made / model.name
+    folder.mkdir()
+    paths = {kind: folder / name for kind, name in _NAMES.items()}
+    _save_weights(network, paths["weights"], model)
+    digest = digest_of(paths["weights"])
+    if former and former.files["weights"].sha256 == digest and _are_there(former, zoo_dir):
+        paths["weights"].unlink()
+        return former.files
+    load_given_weights(network, paths["weights"], model.name)
+    inputs = sample_inputs(model)
+    outputs = outputs_of(model, network, inputs).astype("float16")
+    np.savez_compressed(paths["sample"], inputs=inputs, outputs=outputs)
+    with tempfile.TemporaryDirectory(prefix=".exported", dir=made) as unpacked:
+        network.export(unpacked, format="tf_saved_model", verbose=False)
+        zip_folder(pathlib.Path(unpacked), paths["saved_model"])
+    return {kind: _zoo_file(model, kind, path) for kind, path in paths.items()}
+
+
+def _zoo_file(model, kind, path):
+    name, size = f"{model.name}/{path.name}", path.stat().st_size
+    _check_size(name, kind, size)
+    unpacked = archive.unpacked_bytes(path) if kind == "saved_model" else None
+    return ZooFile(name, size, digest_of(path), unpacked)
 
 
 def _are_there(model, zoo_dir):
@@ -188,11 +205,11 @@ def zip_folder(folder, path):
         folder: a `pathlib.Path`.
         path: of the archive.
     """
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
         for file in sorted(file for file in folder.rglob("*") if file.is_file()):
             member = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _ZIP_DATE)
             member.external_attr = 0o644 << 16
-            archive.writestr(member, file.read_bytes(), zipfile.ZIP_DEFLATED, 9)
+            packed.writestr(member, file.read_bytes(), zipfile.ZIP_DEFLATED, 9)
 
 
 def _check_size(path, kind, count):
@@ -210,18 +227,24 @@ def _check_total(models):
 
 
 def _commit_of(results):
-    """The commit that the results were recorded with, or "" if they are in none."""
+    """The commit that the results were recorded with, or "" if they are in none as they are."""
     try:
-        found = subprocess.run(
-            ["git", "log", "-1", "--format=%H", "--", results.name],
-            cwd=results.parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        if _git(results, "status", "--porcelain"):
+            return ""
+        return _git(results, "log", "-1", "--format=%H")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return found.stdout.strip()
+
+
+def _git(path, *command):
+    """What git says about a file."""
+    return subprocess.run(
+        ["git", *command, "--", path.name],
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
 
 
 def _write(path, text):

@@ -1,8 +1,11 @@
 """What the zoo's registry says of an experiment's networks, from its rows."""
 
 import dataclasses
+import pathlib
+import re
 
 from keras_gappos.experiments import invariance_report, location_report
+from keras_gappos.experiments import publishing_texts as texts
 from keras_gappos.experiments.attack_settings import AttackSettings
 from keras_gappos.experiments.invariance_networks import DOWNSAMPLING
 from keras_gappos.experiments.invariance_settings import InvarianceSettings
@@ -12,12 +15,6 @@ SETTINGS = {
     "location": LocationSettings,
     "invariance": InvarianceSettings,
     "attack": AttackSettings,
-}
-LICENCES = {
-    "cifar10": "CIFAR-10 comes without a licence text.",
-    "digits": "The Optical Recognition of Handwritten Digits data set, UCI, CC BY 4.0.",
-    "camvid": "CamVid is for research use.",
-    "shapes": "Made by this package, under its own licence, MIT.",
 }
 CLASS_NAMES = {
     "cifar10": (
@@ -63,25 +60,34 @@ class Publication:
         return self.fields["name"]
 
 
-def publications(content) -> list[Publication]:
+def publications(content, tag=None) -> list[Publication]:
     """The networks of an experiment's results that were trained there, and have weights.
 
     Args:
         content: what is in a `results.json`.
+        tag: put behind the names; lower case letters, digits and underscores, or `None`.
 
     Raises:
-        ValueError: if there is none, or the zoo does not take the experiment's networks.
+        ValueError: for another tag, if there is no network, or the zoo does not take those of the
+            experiment.
     """
     experiment, settings = content["experiment"], content["settings"]
     if experiment not in _FIELDS:
         raise ValueError(
             f"`results_dir` must hold results of one of {tuple(_FIELDS)}. Received: {experiment!r}"
         )
-    found = [
-        Publication(row, _common(content, row) | _FIELDS[experiment](settings, row))
-        for row in content["rows"]
-        if "weights" in row and row["epochs"]
-    ]
+    if tag is not None and not re.fullmatch("[a-z0-9_]+", tag):
+        raise ValueError(
+            f"`tag` must be lower case letters, digits and underscores. Received: tag={tag!r}"
+        )
+    ending = f"_{tag}" if tag else ""
+
+    def publication(row):
+        fields = _common(content, row) | _FIELDS[experiment](settings, row)
+        return Publication(row, fields | {"name": fields["name"] + ending})
+
+    rows = (row for row in content["rows"] if "weights" in row and row["epochs"])
+    found = [publication(row) for row in rows]
     if not found:
         raise ValueError(
             "`results_dir` must hold a network that was trained there. Received: results of "
@@ -103,11 +109,11 @@ def settings_of(experiment, settings, **places):
 
 
 def _common(content, row):
+    dataset = content["settings"]["dataset"]
     return {
-        "dataset": content["settings"]["dataset"],
-        "data_licence": LICENCES.get(
-            content["settings"]["dataset"], "See the data set's own page."
-        ),
+        "dataset": dataset,
+        "data_licence": texts.LICENCES.get(_plain(dataset), "See the data set's own page."),
+        "chance": row.get("chance"),
         "image_shape": tuple(row["image_shape"]),
         "parameters": row["parameters"],
         "epochs": row["epochs"],
@@ -119,13 +125,27 @@ def _common(content, row):
     }
 
 
+def _plain(dataset):
+    """A data set's name without version and configuration; of a folder, the set's."""
+    path = pathlib.PurePath(dataset)
+    if path.is_absolute() or dataset[0] in "~.":
+        is_version = re.fullmatch(r"\d+\.\d+\.\d+", path.name) and path.parent.name
+        return path.parent.name if is_version else path.name
+    return re.split("[:/]", dataset)[0]
+
+
+def _tag(dataset):
+    """A data set's name as a part of a model's: with nothing that leads out of a folder."""
+    return re.sub(r"[^a-z0-9]+", "_", _plain(dataset).lower()).strip("_")
+
+
 def _normalised(row):
     return {"mean": tuple(row["mean"]), "std": tuple(row["std"])}
 
 
 def _classes(settings, row):
     numbered = tuple(f"class {index}" for index in range(row["num_classes"]))
-    return CLASS_NAMES.get(settings["dataset"], numbered)
+    return CLASS_NAMES.get(_plain(settings["dataset"]), numbered)
 
 
 def _location(settings, row):
@@ -144,12 +164,14 @@ def _location(settings, row):
     if network == "permutenet":
         arguments["seed"] = settings["seed"] + 1
     paper = location_report.PAPER.get((network, task, grid_size))
-    known = settings["dataset"] == "cifar10" and paper is not None
-    place = f"{settings['dataset']}_{task}_{grid_size}x{grid_size}_w{settings['width']}"
+    known = _plain(settings["dataset"]) == "cifar10" and paper is not None
+    place = f"{_tag(settings['dataset'])}_{task}_{grid_size}x{grid_size}_w{settings['width']}"
     return {
         "name": f"{network}_resnet{settings['depth']}.{place}",
         "builder": network,
         "arguments": arguments,
+        "about": texts.about_location(settings, row),
+        "measured": texts.measured_location(settings, row),
         "task": "location" if task == "location" else "classification",
         "grid_size": grid_size,
         "class_names": names,
@@ -162,10 +184,10 @@ def _location(settings, row):
 
 def _invariance(settings, row):
     method, depth = row["method"], settings["depth"]
-    plain = f"resnet{depth}"
-    paper = invariance_report.PAPER.get(settings["dataset"], {}).get(method, ())
+    architecture = f"resnet{depth}" if method == "resnet18" else f"{method}_resnet{depth}"
+    paper = invariance_report.PAPER.get(_plain(settings["dataset"]), {}).get(method, ())
     return {
-        "name": f"{plain if method == 'resnet18' else f'{method}_{plain}'}.{settings['dataset']}",
+        "name": f"{architecture}.{_tag(settings['dataset'])}",
         "builder": "resnet",
         "arguments": {
             "depth": depth,
@@ -175,6 +197,8 @@ def _invariance(settings, row):
             "stem": settings["stem"],
             "downsampling": DOWNSAMPLING.get(method, "stride"),
         },
+        "about": texts.about_invariance(settings, row),
+        "measured": texts.measured_invariance(settings, row),
         "task": "classification",
         "grid_size": 1,
         "class_names": _classes(settings, row),
@@ -187,7 +211,7 @@ def _invariance(settings, row):
 
 def _attack(settings, row):
     depth, channels = settings["depth"], row["image_shape"][-1]
-    tag = f"{settings['dataset']}_w{settings['width']}{'_flips' if row['flip'] else ''}"
+    tag = f"{_tag(settings['dataset'])}_w{settings['width']}{'_flips' if row['flip'] else ''}"
     return {
         "name": f"deeplabv3_resnet{depth}.{tag}",
         "builder": "deeplabv3",
@@ -198,6 +222,8 @@ def _attack(settings, row):
             "width": settings["width"],
             "output_stride": settings["output_stride"],
         },
+        "about": texts.about_attack(settings, row),
+        "measured": texts.measured_attack(settings, row),
         "task": "segmentation",
         "grid_size": 1,
         "class_names": tuple(row["class_names"]),

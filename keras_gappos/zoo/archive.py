@@ -78,10 +78,19 @@ def matches(path, folder) -> bool:
     }
     with zipfile.ZipFile(path) as archive:
         members = {m.filename: m for m in archive.infolist() if not m.is_dir()}
-    return found.keys() == members.keys() and all(
-        file.stat().st_size == members[name].file_size and _crc(file) == members[name].CRC
-        for name, file in found.items()
-    )
+    try:
+        return found.keys() == members.keys() and all(
+            file.stat().st_size == members[name].file_size and _crc(file) == members[name].CRC
+            for name, file in found.items()
+        )
+    except OSError:  # not to be read, or gone: another process may be making it anew
+        return False
+
+
+def unpacked_bytes(path) -> int:
+    """The bytes of all files in an archive."""
+    with zipfile.ZipFile(path) as archive:
+        return sum(member.file_size for member in archive.infolist())
 
 
 def _crc(path):

@@ -10,10 +10,11 @@ import warnings
 from keras_gappos.zoo import archive
 from keras_gappos.zoo.registry import info
 from keras_gappos.zoo.sources import find_source
-from keras_gappos.zoo.transport import download
+from keras_gappos.zoo.transport import download, time_for
 
 CACHE_VARIABLE = "KERAS_GAPPOS_CACHE"
 FORMATS = ("weights", "saved_model")
+_QUIET = 5.0  # seconds that nobody is told of, while another process fetches
 
 
 def cache_folder() -> pathlib.Path:
@@ -59,10 +60,10 @@ def fetch(name: str, format: str = "weights") -> pathlib.Path:
     folder = path.with_suffix("")
     if archive.matches(path, folder):
         return folder
-    with _writing(path.parent):
+    with _writing(path.parent, time_for(file)):
         if not archive.matches(path, folder):  # another process may have been at it
             if os.path.lexists(folder):
-                _say_damaged(folder, "unpacked")
+                _say(f"{folder} is damaged, and is unpacked again.")
                 _remove(folder)
             archive.extract(path, folder, file.unpacked_bytes)
     return folder
@@ -80,12 +81,13 @@ def fetch_file(file) -> pathlib.Path:
     path = cached_path(file)
     if is_intact(path, file):
         return path
-    with _writing(path.parent):
+    source = find_source()
+    with _writing(path.parent, time_for(file)):
         if not is_intact(path, file):  # another process may have been at it
             if os.path.lexists(path):
-                _say_damaged(path, "fetched")
+                _say(f"{path} is damaged, and is fetched again.")
                 _remove(path)
-            download(file, find_source(), path)
+            download(file, source, path)
     return path
 
 
@@ -119,13 +121,34 @@ def digest_of(path) -> str:
 
 
 @contextlib.contextmanager
-def _writing(folder):
-    """Keeps other processes out of a folder of the cache, and tidies it up first."""
+def _locked(folder, patience):
+    """Holds a folder's lock; waits some seconds for another process, whose server may be slow."""
     import filelock
 
+    lock = filelock.FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        try:
+            lock.acquire(timeout=min(_QUIET, patience))
+        except filelock.Timeout:
+            _say(f"Another process is fetching {folder.parent.name}; waiting for it.")
+            lock.acquire(timeout=patience)
+    except filelock.Timeout as error:
+        raise OSError(
+            f"Another process has been fetching {folder.parent.name} for more than {patience:,.0f} "
+            f"seconds: it has locked {lock.lock_file}. Try again when it has ended."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _writing(folder, patience):
+    """Keeps other processes out of a folder of the cache, and tidies it up first."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder.with_name(f"{folder.name}.lock")):
+        with _locked(folder, patience):
             _remove_leftovers(folder)
             yield
     except OSError as error:
@@ -150,5 +173,5 @@ def _remove(path):
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _say_damaged(path, what):
-    warnings.warn(f"{path} is damaged, and is {what} again.", stacklevel=3)
+def _say(text):
+    warnings.warn(text, stacklevel=4)

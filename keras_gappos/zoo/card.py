@@ -47,13 +47,13 @@ def format_card(model) -> str:
         "## Data",
         _wrapped(
             f"Trained on {model.train_images:,} images of {model.dataset} for {model.epochs} "
-            f"epochs. {model.data_licence}"
+            f"epochs. {model.data_licence} {model.data_note}"
         ),
         "## Figures",
         _figures(model),
         _wrapped(
-            f"In percent, from `{model.results}`. The command `keras-gappos zoo score "
-            f"{model.name}` measures them again."
+            f"In percent, from `{model.results}`. {model.measured}{_chance(model)} The command "
+            f"`keras-gappos zoo score {model.name}` measures them again."
         ),
         "## Use",
         f"```python\n{_code(model)}\n```",
@@ -91,7 +91,7 @@ def short_figures(model) -> str:
     for name, title in (
         ("accuracy", ""),
         ("top1", ""),
-        ("consistency_exact", " consistent"),
+        ("consistency_random", " consistent"),
         ("miou", " mIoU"),
     ):
         if name in model.figures:
@@ -116,22 +116,38 @@ folder = kg.zoo.fetch("augshift_resnet18.cifar10", format="saved_model")  # to s
 kg.zoo.info("augshift_resnet18.cifar10").figures
 ```
 
+In a checkout the files are taken from this folder. An installed package is told where they are by
+`KERAS_GAPPOS_ZOO`, a folder or URL with these files: `export KERAS_GAPPOS_ZOO=~/keras-gappos/zoo`.
+
+Accuracies of networks on a grid are to be seen beside chance: 11.1 % for the location on a 3x3
+grid, 4.0 % on 5x5 and 2.0 % on 7x7, 10 % for the class. "Consistent" is how often a network gives
+the same answer for two random shifts of an image. Weights are float32; those of more than 12 MB are
+stored as float16 where that keeps the outputs within 0.01 and the top-1.
+
 """
 
 
 def _wrapped(text):
     """Prose in lines of at most 100 characters."""
-    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+    return "\n\n".join(
+        textwrap.fill(paragraph, 100, break_long_words=False, break_on_hyphens=False)
+        for paragraph in text.split("\n\n")
+    )
+
+
+def _chance(model):
+    return "" if model.chance is None else f" Chance is {model.chance:.1f}."
 
 
 def _description(model):
     height, width, channels = model.input_shape
     canvas = f"a {model.grid_size}x{model.grid_size} grid of images, " if model.is_on_grid else ""
     return (
-        f"`keras_gappos.models.{model.builder}`, width {model.arguments['width']}, "
-        f"{model.parameters:,} parameters, for {model.task}: {len(model.class_names)} classes. "
-        f"Input: {canvas}float32 `(batch, {height}, {width}, {channels})`, each channel of images "
-        f"in [0, 1] minus {_numbers(model.mean)}, divided by {_numbers(model.std)}. Output: logits."
+        f"`keras_gappos.models.{model.builder}`, depth {model.arguments['depth']}, width "
+        f"{model.arguments['width']}, {model.parameters:,} parameters, for {model.task}: "
+        f"{len(model.class_names)} classes. {model.about}\n\nInput: {canvas}float32 `(batch, "
+        f"{height}, {width}, {channels})`, each channel of images in [0, 1] minus "
+        f"{_numbers(model.mean)}, divided by {_numbers(model.std)}. Output: logits."
     )
 
 
@@ -172,8 +188,9 @@ def _code(model):
 def _serving(model):
     return (
         f'`kg.zoo.fetch("{model.name}", format="saved_model")` gives a folder for '
-        "`tf.saved_model.load` (`.serve`), `keras.layers.TFSMLayer` and TensorFlow Serving, with "
-        "the same input."
+        '`tf.saved_model.load` (`.serve`) and `keras.layers.TFSMLayer` (`call_endpoint="serve"`), '
+        "with the same input. TensorFlow Serving takes a copy of it that is named by a version's "
+        f"number, such as `models/{model.name}/1`."
     )
 
 
@@ -184,10 +201,11 @@ def _limits(model):
     ]
     if model.is_random:
         limits.append(
-            "Its answers are random by design: each call draws a permutation of the channels."
+            "Its answers are random by design: each call draws a permutation of the channels. A "
+            "model that is loaded anew draws the same ones again, in the same order."
         )
     if model.is_on_grid:
         limits.append("It knows canvases with one image on a cell, and nothing else.")
     if model.task == "segmentation":
         limits.append("It takes images of its own size alone.")
-    return [f"- {limit}" for limit in limits]
+    return [textwrap.indent(_wrapped(f"- {limit}"), "  ")[2:] for limit in limits]

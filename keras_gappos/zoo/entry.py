@@ -35,16 +35,20 @@ class ZooModel:
         name: `architecture.tag`, such as `"augshift_resnet18.cifar10"`.
         builder: the function of `keras_gappos.models` that builds the network.
         arguments: the builder's keyword arguments.
+        about: how it differs from other networks of that builder, in sentences.
         task: `"classification"`, `"location"` (of an image on a grid) or `"segmentation"`.
         grid_size: cells along each side of the canvas that the network takes; 1 is plain images.
         dataset: name of the data set it was trained on.
         data_licence: what is known about the data set's licence.
+        data_note: what else is to be known about the data, may be empty.
         class_names: what the outputs stand for, in their order.
         image_shape: `(height, width, channels)` of one image, before it is put on a canvas.
         mean, std: for each channel, of images in [0, 1]: what the network takes is
             `(images - mean) / std`.
         figures: measured scores by name, in percent.
         paper: the paper's figures, by the same names.
+        chance: the accuracy of guessing, in percent, or `None` where it is no accuracy.
+        measured: on what the figures were measured, and how, in sentences.
         parameters: number of weights, trained or not.
         epochs: passes over the training images.
         train_images: number of training images.
@@ -61,16 +65,20 @@ class ZooModel:
     name: str
     builder: str
     arguments: dict
+    about: str
     task: str
     grid_size: int
     dataset: str
     data_licence: str
+    data_note: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     figures: dict[str, float]
     paper: dict[str, float]
+    chance: float | None
+    measured: str
     parameters: int
     epochs: int
     train_images: int

@@ -8,7 +8,7 @@ import keras
 from keras_gappos import models
 from keras_gappos.zoo.cache import digest_of, fetch
 from keras_gappos.zoo.entry import ZooModel
-from keras_gappos.zoo.registry import info, list_models
+from keras_gappos.zoo.registry import info, owner_of
 
 BUILDERS = {
     "resnet": models.resnet,
@@ -82,8 +82,9 @@ def load_weights(network, path, name):
             warnings.simplefilter("ignore")
             network.load_weights(path)
     except (ValueError, KeyError, OSError) as error:
-        owner = _owner(path, name)
-        raise ValueError(f"{path} has the weights of {owner}, not of {name!r}") from error
+        owner = owner_of(digest_of(path))
+        whose = "a model that is not of this zoo" if owner in (None, name) else repr(owner)
+        raise ValueError(f"{path} has the weights of {whose}, not of {name!r}") from error
 
 
 def outputs_of(model: ZooModel, network, inputs):
@@ -100,11 +101,3 @@ def outputs_of(model: ZooModel, network, inputs):
     if model.compared_layer is not None:
         network = keras.Model(network.input, network.get_layer(model.compared_layer).output)
     return keras.ops.convert_to_numpy(network(inputs, training=False))
-
-
-def _owner(path, name):
-    """The other model than `name` whose weights a file has, as far as the registry tells."""
-    digest = digest_of(path)
-    models = (info(other) for other in list_models() if other != name)
-    owners = (repr(model.name) for model in models if model.files["weights"].sha256 == digest)
-    return next(owners, "a model that is not of this zoo")

@@ -1,5 +1,6 @@
 """Which pretrained models there are: the registry, a JSON file inside the package."""
 
+import copy
 import difflib
 import fnmatch
 import functools
@@ -42,13 +43,32 @@ def info(name: str) -> ZooModel:
     """
     models = _models()
     if name not in models:
-        near = difflib.get_close_matches(str(name).lower(), models, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        near = nearest(str(name).lower(), models)
+        hint = f" Did you mean {near!r}?" if near else ""
         raise ValueError(
             "`name` must be a model of the zoo; `keras_gappos.zoo.list_models()` lists them. "
             f"Received: name={name!r}.{hint}"
         )
-    return models[name]
+    return copy.deepcopy(models[name])  # its dictionaries are the caller's own
+
+
+def nearest(text, names) -> str | None:
+    """The name that is most like a text: of those that have the text in them, if any do.
+
+    Args:
+        text: what was asked for.
+        names: an iterable of names.
+    """
+    having = [name for name in names if text and text in name]
+    near = difflib.get_close_matches(text, having or names, n=1, cutoff=0.0 if having else 0.4)
+    return near[0] if near else None
+
+
+def owner_of(digest) -> str | None:
+    """The model that has a file of this SHA-256 digest, as a file is told by its content."""
+    models = _models().values()
+    owners = (m.name for m in models for file in m.files.values() if file.sha256 == digest)
+    return next(owners, None)
 
 
 def parse_registry(text: str) -> dict[str, ZooModel]:
@@ -65,16 +85,18 @@ def parse_registry(text: str) -> dict[str, ZooModel]:
     """
     try:
         content = json.loads(text)
-        version = int(content["format"])
-        entries = content["models"] if version <= FORMAT else None  # who knows what a newer one has
-    except (ValueError, KeyError, TypeError) as error:
+        version = content["format"]
+        if type(version) is not int or version < 1:
+            raise ValueError(f"format {version!r}")
+        models = [] if version > FORMAT else [ZooModel.from_json(m) for m in content["models"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"The zoo's registry is damaged: {error!r}. Install it again.") from error
-    if entries is None:
+    if version > FORMAT:  # who knows what is in it
         raise ValueError(
             f"The zoo's registry has format {version}, and this version of keras-gappos reads "
             f"formats up to {FORMAT}. Upgrade keras-gappos."
         )
-    return {entry["name"]: ZooModel.from_json(entry) for entry in entries}
+    return {model.name: model for model in models}
 
 
 def format_registry(models) -> str:

@@ -5,6 +5,8 @@ import importlib.metadata
 import ipaddress
 import os
 import pathlib
+import re
+import stat
 import urllib.parse
 
 import keras_gappos
@@ -24,6 +26,11 @@ class Source:
 
     place: str
     is_url: bool
+
+    @property
+    def shown(self):
+        """The place as messages have it: a password in a URL is for the server alone."""
+        return without_password(self.place) if self.is_url else self.place
 
     def location_of(self, file):
         """The path or URL of a `ZooFile` there."""
@@ -59,13 +66,7 @@ def choose_source(named, checkout, url) -> Source:
     if named:
         if "://" in named:
             return Source(_checked_url(named), True)
-        folder = pathlib.Path(named).expanduser()
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f"`{SOURCE_VARIABLE}` must be a folder or a URL. Received: {named}, which is no "
-                "folder"
-            )
-        return Source(str(folder), False)
+        return Source(str(_checked_folder(named)), False)
     if checkout is not None:
         return Source(str(checkout), False)
     if url is not None:
@@ -88,7 +89,7 @@ def check_url(url):
     if not _may_be_fetched(url):
         raise ValueError(
             f"The zoo's URL, such as that in {SOURCE_VARIABLE}, must be https; http is for this "
-            f"very machine alone, such as http://127.0.0.1:8000/. Received: {url}"
+            f"very machine alone, such as http://127.0.0.1:8000/. Received: {without_password(url)}"
         )
     return url
 
@@ -108,6 +109,23 @@ def _is_loopback(host):
         return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
+
+
+def without_password(text) -> str:
+    """A text without the passwords of the URLs in it."""
+    return re.sub(r"(://[^/\s:@]*):[^/\s@]*@", r"\1:***@", text)
+
+
+def _checked_folder(named):
+    folder = pathlib.Path(named).expanduser()
+    try:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise NotADirectoryError(None, "Not a directory")
+    except OSError as error:
+        raise type(error)(
+            f"`{SOURCE_VARIABLE}` must be a folder or a URL. Received: {named} ({error.strerror})"
+        ) from error
+    return folder
 
 
 def _checked_url(url):

@@ -9,7 +9,8 @@ import threading
 import time
 import urllib.parse
 
-from keras_gappos.zoo.sources import SOURCE_VARIABLE, check_url
+from keras_gappos.zoo.registry import owner_of
+from keras_gappos.zoo.sources import SOURCE_VARIABLE, check_url, without_password
 
 _RETRIES = 2
 _TIMEOUT = (10, 20)  # seconds to connect, and to wait for the next piece of an answer
@@ -48,7 +49,7 @@ def download(file, source, path):
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise  # about where it goes, not where it comes from
         raise OSError(
-            f"Could not fetch {file.path} from {source.place}: {_reason(error)}. Set "
+            f"Could not fetch {file.path} from {source.shown}: {_reason(error)}. Set "
             f"{SOURCE_VARIABLE} to another folder or URL that holds the zoo's files."
         ) from error
 
@@ -78,18 +79,21 @@ def _from_url(url, target, file):
         hooks={"response": _check_redirect},
     )
 
+    checked = _CheckedFile(target, file)
+
     def work():
-        with bar, _CheckedFile(target, file) as checked:
+        with bar, checked:
             fetch(url, checked, None)
 
-    _run_in_time(work, _time_for(file))
+    _run_in_time(work, time_for(file), checked.close)
 
 
-def _time_for(file):
+def time_for(file) -> float:
+    """How long the transport of a `ZooFile` may take, in seconds."""
     return _GRACE + file.bytes / _SLOWEST
 
 
-def _run_in_time(work, seconds):
+def _run_in_time(work, seconds, give_up):
     """Runs a function, and gives it up after some seconds.
 
     A server that sends a byte now and then runs into no timeout of a socket, and `work` does not
@@ -107,7 +111,9 @@ def _run_in_time(work, seconds):
     try:
         error = outcome.get(timeout=seconds)
     except queue.Empty:
-        raise ValueError(f"it came too slowly, in more than {seconds:,.0f} seconds") from None
+        give_up()
+        # No ValueError: pooch would try again, for as long.
+        raise TimeoutError(f"it came too slowly, in more than {seconds:,.0f} seconds") from None
     if error is not None:
         raise error
 
@@ -119,6 +125,7 @@ def _check_redirect(response, **_):
         if urllib.parse.urlsplit(old).scheme != urllib.parse.urlsplit(new).scheme:
             raise ValueError(f"redirected to another scheme, {new}")
         check_url(new)
+        response.close()  # else what it says beside the redirect would be read, however much
 
 
 class _CheckedFile:
@@ -132,7 +139,8 @@ class _CheckedFile:
     def __init__(self, path, file):
         self._path, self._file = pathlib.Path(path), file
         self._digest, self._bytes = hashlib.sha256(), 0
-        self._deadline = time.monotonic() + _time_for(file)
+        self._deadline = time.monotonic() + time_for(file)
+        self._stream = None
 
     def __enter__(self):
         self._stream = self._path.open("wb")
@@ -143,12 +151,17 @@ class _CheckedFile:
         if self._bytes > self._file.bytes:
             raise ValueError(f"it has more than the {self._file.bytes:,} bytes of the registry")
         if time.monotonic() > self._deadline:
-            raise ValueError(f"it came too slowly: {self._bytes:,} of {self._file.bytes:,} bytes")
+            raise TimeoutError(f"it came too slowly: {self._bytes:,} of {self._file.bytes:,} bytes")
         self._digest.update(piece)
         self._stream.write(piece)
 
     def flush(self):
         self._stream.flush()
+
+    def close(self):
+        """Lets nothing more be written, and the file be removed."""
+        if self._stream is not None:
+            self._stream.close()
 
     def __exit__(self, kind, error, trace):
         if kind is None:
@@ -158,12 +171,17 @@ class _CheckedFile:
         self._stream.close()
         if kind is not None:
             return
+        digest = self._digest.hexdigest()
+        if digest == self._file.sha256:
+            return
+        owner = owner_of(digest)
+        if owner is not None:
+            raise ValueError(f"it is the file of another model, {owner}")
         if self._bytes != self._file.bytes:
             raise ValueError(f"it has {self._bytes:,} bytes, not {self._file.bytes:,}")
-        if self._digest.hexdigest() != self._file.sha256:
-            raise ValueError("its SHA-256 digest is not the registry's")
+        raise ValueError("its SHA-256 digest is not the registry's")
 
 
 def _reason(error):
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(text.split())
+    return without_password(" ".join(text.split()))

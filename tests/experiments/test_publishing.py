@@ -1,6 +1,9 @@
 import dataclasses
+import functools
 import json
 import pathlib
+import shutil
+import subprocess
 import zipfile
 
 import h5py
@@ -215,6 +218,76 @@ def test_what_is_too_large_is_refused_and_the_registry_kept(results, tmp_path, m
         publishing.publish(results / "invariance", tmp_path, tmp_path, log=lambda line: None)
     assert not (tmp_path / "registry.json").exists()
     assert not list(tmp_path.rglob("*.h5"))
+
+
+def test_a_zoo_stays_as_it_was_where_something_is_refused(results, tmp_path, monkeypatch):
+    shutil.copytree(results, tmp_path / "results")
+    publish = functools.partial(
+        publishing.publish, tmp_path / "results/invariance", tmp_path, tmp_path, log=lambda _: None
+    )
+    publish()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(publishing, "ZOO_LIMIT", 1000)
+    models.resnet(18, (8, 8, 1), 10, width=2).save_weights(
+        tmp_path / "results/invariance/weights/small.weights.h5"
+    )
+    with pytest.raises(ValueError, match="at most 1,000 bytes"):
+        publish()
+    changed = [path for path in before if path.read_bytes() != before[path]]
+    assert [path.name for path in changed] == ["small.weights.h5"]
+    assert sorted(before) == sorted(path for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_model_of_other_results_is_not_replaced_unasked(results, tmp_path):
+    def publish(folder, **arguments):
+        arguments = {"log": lambda _: None, **arguments}
+        return publishing.publish(tmp_path / folder, tmp_path / "zoo", tmp_path, **arguments)
+
+    for folder in ("one", "two"):
+        shutil.copytree(results / "invariance", tmp_path / folder)
+    publish("one", data_note="Of old.")
+    with pytest.raises(ValueError, match=r"augshift_resnet18.digits.* from one/results.json: give"):
+        publish("two")
+    (tuned,) = publish("two", tag="tuned")
+    assert tuned.name == "augshift_resnet18.digits_tuned" and tuned.data_note == ""
+    with pytest.raises(ValueError, match="lower case"):
+        publish("two", tag="../x")
+    (replaced,) = publish("two", replace=True)
+    assert (replaced.results, replaced.data_note) == ("two/results.json", "Of old.")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "tag"),
+    [
+        ("cifar10:3.0.2", "cifar10"),
+        ("imagenet_resized/32x32", "imagenet_resized"),
+        ("/data/camvid/1.0.0", "camvid"),
+        ("~/data/My Set", "my_set"),
+        ("../../evil", "evil"),
+    ],
+)
+def test_a_name_has_of_the_data_set_what_leads_nowhere(results, dataset, tag):
+    content = json.loads((results / "invariance/results.json").read_text())
+    content["settings"]["dataset"] = dataset
+    assert publications(content)[0].name == f"augshift_resnet18.{tag}"
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_card_names_the_commit_that_has_the_results(tmp_path, committed):
+    def git(*command):
+        author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", *author, *command], cwd=tmp_path, check=True, capture_output=True)
+
+    file = tmp_path / "results.json"
+    file.write_text("{}")
+    assert publishing._commit_of(file) == ""
+    git("init")
+    assert publishing._commit_of(file) == ""
+    git("add", "results.json")
+    git("commit", "-m", "results")
+    if not committed:
+        file.write_text("{ }")
+    assert len(publishing._commit_of(file)) == (40 if committed else 0)
 
 
 def test_results_that_the_zoo_does_not_take(tmp_path, results):

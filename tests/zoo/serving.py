@@ -19,11 +19,13 @@ class Server:
     Args:
         content: bytes of every file.
         behaviour: "good", "cut", "wrong_bytes", "too_long", "error_then_good", "error",
-            "redirect_for_ever", "redirect_once", "other_scheme", "other_host", "hang", or "slow".
+            "redirect_for_ever", "redirect_once", "redirect_with_much", "other_scheme",
+            "other_host", "hang", or "slow".
     """
 
     def __init__(self, content, behaviour="good"):
         self.content, self.behaviour, self.requests = content, behaviour, 0
+        self.sent = 0  # bytes, beside a redirect
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -85,6 +87,18 @@ class Server:
             self._good(handler)
         else:
             self._redirect(handler, "/elsewhere")
+
+    def _redirect_with_much(self, handler):
+        if handler.path.endswith("elsewhere"):
+            self._good(handler)
+            return
+        handler.send_response(302)
+        handler.send_header("Location", "/elsewhere")
+        handler.send_header("Content-Length", str(400_000_000))
+        handler.end_headers()
+        for _ in range(400):
+            handler.wfile.write(bytes(1_000_000))
+            self.sent += 1_000_000
 
     def _other_scheme(self, handler):
         self._redirect(handler, "https://127.0.0.1/elsewhere")

@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 
+import filelock
 import pytest
 
 from keras_gappos.zoo import cache, registry
@@ -316,6 +317,28 @@ def test_a_cache_without_the_right_to_write(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_GAPPOS_CACHE", str(tmp_path / "sealed"))
     with serving(monkeypatch), pytest.raises(OSError, match=r"denied.*KERAS_GAPPOS_CACHE"):
         cache.fetch_file(zoo_file(CONTENT))
+
+
+def test_a_process_that_never_ends_is_not_waited_for_without_a_word(monkeypatch):
+    monkeypatch.setattr(cache, "_QUIET", 0.05)
+    monkeypatch.setattr(cache, "time_for", lambda file: 0.3)
+    file = zoo_file(CONTENT)
+    path = cache.cached_path(file)
+    path.parent.mkdir(parents=True)
+    with serving(monkeypatch) as server:
+        lock = filelock.FileLock(path.parent.with_name(f"{path.parent.name}.lock"))
+        said = pytest.warns(UserWarning, match=r"is fetching net\.digits; waiting")
+        with lock, said, pytest.raises(OSError, match=r"Another process .*\.lock\. Try again"):
+            cache.fetch_file(file)
+        assert server.requests == 0
+        assert cache.fetch_file(file).read_bytes() == CONTENT
+
+
+def test_an_error_of_the_source_is_not_taken_for_one_of_the_cache(monkeypatch, tmp_path):
+    for source in ("x" * 300, tmp_path / "nowhere"):
+        monkeypatch.setenv("KERAS_GAPPOS_ZOO", str(source))
+        with pytest.raises(OSError, match=r"^`KERAS_GAPPOS_ZOO` must be a folder or a URL"):
+            cache.fetch_file(zoo_file(CONTENT))
 
 
 def test_bad_input(saved_model):

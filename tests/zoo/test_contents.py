@@ -9,6 +9,7 @@ import pytest
 from keras_gappos import zoo
 from keras_gappos.experiments.publishing import LIMITS, ZOO_LIMIT
 from keras_gappos.experiments.publishing_entries import publications
+from keras_gappos.zoo import archive
 from keras_gappos.zoo.cache import digest_of
 from keras_gappos.zoo.card import format_card, format_readme
 
@@ -30,6 +31,8 @@ def test_every_file_is_there_and_no_larger_than_it_may_be():
             path = ROOT / "zoo" / file.path
             assert (path.stat().st_size, digest_of(path)) == (file.bytes, file.sha256), file.path
             assert file.bytes <= LIMITS.get(kind, 1_000_000)
+            if kind == "saved_model":
+                assert archive.unpacked_bytes(path) == file.unpacked_bytes
     assert sum(file.bytes for model in MODELS for file in model.files.values()) <= ZOO_LIMIT
 
 
@@ -48,7 +51,12 @@ def test_figures_and_commands_are_those_of_the_results():
         assert len(model.commit) == 40
 
 
-@pytest.mark.parametrize("name", SMALL)
+_REST = [model.name for model in MODELS if model.name not in SMALL]
+
+
+@pytest.mark.parametrize(
+    "name", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in _REST)]
+)
 def test_a_model_gives_its_stored_output(name):
     findings = zoo.verify(name, reload=True)
     assert findings

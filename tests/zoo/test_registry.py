@@ -26,11 +26,36 @@ def test_names_and_patterns(monkeypatch):
     assert registry.list_models() == ["a.cifar10", "a.digits", "b.cifar10"]
     assert registry.list_models("*cifar10*") == ["a.cifar10", "b.cifar10"]
     assert registry.list_models("none*") == []
-    assert registry.info("a.digits") is models["a.digits"]
+    assert registry.info("a.digits") == models["a.digits"]
+    registry.info("a.digits").figures["top1"] = 0.0  # a copy's
+    assert registry.info("a.digits").figures["top1"] == 90.0
     with pytest.raises(ValueError, match=r"name='a.cifar100'. Did you mean 'a.cifar10'"):
         registry.info("a.cifar100")
     with pytest.raises(ValueError, match=r"name='A.CIFAR10'. Did you mean 'a.cifar10'"):
         registry.info("A.CIFAR10")
+    with pytest.raises(ValueError, match=r"name='resnet\.'\.$"):
+        registry.info("resnet.")
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("gapnet", "gapnet_resnet18.digits"),
+        ("permutenet", "permutenet_resnet18.digits"),
+        ("augshift_resnet18", "augshift_resnet18.cifar10"),
+        ("augshift_resnet.cifar10", "augshift_resnet18.cifar10"),
+        ("", None),
+        ("zzz", None),
+    ],
+)
+def test_the_nearest_name_has_what_was_asked_in_it(asked, near):
+    names = [
+        f"{a}_resnet18.{b}"
+        for a, b in zip(
+            ("gapnet", "permutenet", "augshift", "aps"), ("digits", "digits", "cifar10", "cifar10")
+        )
+    ]
+    assert registry.nearest(asked, names) == near
 
 
 @pytest.mark.parametrize("content", [{"models": [{"unknown": 1}]}, {"networks": {}}], ids=str)
@@ -39,7 +64,20 @@ def test_a_newer_registry_says_so(content):
         registry.parse_registry(json.dumps({"format": 2, **content}))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"format": 1}',
+        '{"format": 0, "models": []}',
+        '{"format": 1.5, "models": []}',
+        '{"format": 1, "models": null}',
+        '{"format": 1, "models": {"a": 1}}',
+        '{"format": 1, "models": [{}]}',
+    ],
+)
 def test_a_damaged_registry_says_so(text):
     with pytest.raises(ValueError, match="damaged"):
         registry.parse_registry(text)

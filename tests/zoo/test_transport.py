@@ -3,8 +3,9 @@ import time
 
 import pytest
 
-from keras_gappos.zoo import transport
+from keras_gappos.zoo import registry, transport
 from keras_gappos.zoo.sources import Source
+from tests.zoo.entries import entry
 from tests.zoo.serving import Server, zoo_file
 
 CONTENT = bytes(range(256)) * 40
@@ -60,7 +61,31 @@ def test_a_download_that_never_ends_is_given_up(tmp_path, monkeypatch):
     with Server(CONTENT, "slow") as server, pytest.raises(OSError, match="too slowly"):
         download(server, tmp_path)  # it would take minutes, each byte well within the timeouts
     assert time.monotonic() - started < 20
+    assert server.requests == 1  # nor is it tried again, for as long
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_comes_with_a_redirect_is_not_read(tmp_path):
+    with Server(CONTENT, "redirect_with_much") as server:
+        assert download(server, tmp_path) == CONTENT
+    assert server.sent < 50_000_000
+
+
+def test_the_file_of_another_model_is_named(tmp_path, monkeypatch):
+    other = zoo_file(bytes(len(CONTENT)), "other.digits/model.weights.h5")
+    models = {"other.digits": entry("other.digits", files={"weights": other})}
+    monkeypatch.setattr(registry, "_models", lambda: models)
+    message = r"it is the file of another model, other\.digits"
+    with Server(CONTENT, "wrong_bytes") as server, pytest.raises(OSError, match=message):
+        download(server, tmp_path)
+
+
+def test_a_password_is_not_shown(tmp_path):
+    with Server(CONTENT, "error") as server:
+        url = server.url.replace("://", "://user:secret@")
+        with pytest.raises(OSError, match="500") as caught:
+            transport.download(zoo_file(CONTENT), Source(url, True), tmp_path / "x.h5")
+    assert "secret" not in str(caught.value) and "://user:***@127.0.0.1:" in str(caught.value)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="has no such modes")
