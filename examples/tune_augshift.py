@@ -8,8 +8,8 @@ found is then trained on all training images, and compared with the usual settin
 Stopped and started again, the search goes on where it was; a search anew needs another folder than
 `tuning`.
 
-About 3 minutes on 2 cores. Expect a consistency of about 84 % and an accuracy of about 81 %, where
-the usual settings have 78 and 77 %.
+About 2.5 minutes on 2 cores. Expect a consistency of about 84 % and an accuracy of about 81 %,
+where the usual settings have 78 and 77 %.
 """
 
 import keras_tuner

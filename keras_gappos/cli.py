@@ -1,5 +1,6 @@
 """The command `keras-gappos`."""
 
+import collections
 import dataclasses
 import pathlib
 import sys
@@ -9,6 +10,7 @@ import tyro
 from rich.console import Console
 
 from keras_gappos import cli_zoo
+from keras_gappos.cli_help import use_docstrings
 from keras_gappos.experiments import (
     attack,
     attack_report,
@@ -23,20 +25,26 @@ from keras_gappos.experiments.attack_settings import AttackSettings
 from keras_gappos.experiments.channels_settings import ChannelsSettings
 from keras_gappos.experiments.invariance_settings import InvarianceSettings
 from keras_gappos.experiments.location_settings import LocationSettings
+from keras_gappos.experiments.training_settings import JitCompile, Precision
 from keras_gappos.experiments.tune_settings import TuneSettings
+from keras_gappos.interrupts import interrupts_kept
 
 _NAMELESS = tyro.conf.arg(name="")
 
 
 @dataclasses.dataclass(frozen=True)
 class DemoSettings:
-    """Where the demo writes, and its seed."""
+    """Where the demo writes, its seed, and how it is computed."""
 
     output_dir: str = "keras-gappos-demo"
     """Folder for results.json, table.md, figure.png and the weights; a demo that was stopped goes
     on from what is in it."""
     seed: int = 0
     """Seed of the weights, the cells and the permutations."""
+    precision: Precision = "float32"
+    """Keras dtype policy, in training and in the scores."""
+    jit_compile: JitCompile = "auto"
+    """Compile the training step with XLA: on, off, or auto, where Keras decides."""
 
 
 def demo(settings: Annotated[DemoSettings, _NAMELESS]) -> None:
@@ -59,6 +67,8 @@ def demo(settings: Annotated[DemoSettings, _NAMELESS]) -> None:
             flip=False,
             test_passes=2,
             seed=settings.seed,
+            precision=settings.precision,
+            jit_compile=settings.jit_compile,
         ),
         console,
     )
@@ -158,6 +168,19 @@ def _show(console, table, output_dir):
             console.print(f"{folder / name}", highlight=False, soft_wrap=True)
 
 
+def _check_flags(words):
+    """Raises a `ValueError` for a flag that comes twice, of which only the last would count."""
+    flags = [word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--")]
+    for flag, count in collections.Counter(flags).items():
+        if count > 1:
+            raise ValueError(
+                f"`{flag}` must be given once; where it takes several values, all of them follow "
+                f"it: {flag} A B. Received: {flag} {count} times"
+            )
+
+
+use_docstrings(DemoSettings, LocationSettings, InvarianceSettings)
+use_docstrings(AttackSettings, ChannelsSettings, TuneSettings)
 _RUN = tyro.extras.SubcommandApp()
 _RUN.command(run_location, name="location")
 _RUN.command(run_invariance, name="invariance")
@@ -172,12 +195,15 @@ _APP.command(cli_zoo.ZOO, name="zoo", help="The pretrained models: list, fetch a
 
 def main(argv=None):
     """Runs the command line `argv`, by default the process's; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        _APP.cli(
-            prog="keras-gappos",
-            description="Position information in the channels of CNNs, for Keras.",
-            args=argv,
-        )
+        _check_flags(argv)
+        with interrupts_kept():
+            _APP.cli(
+                prog="keras-gappos",
+                description="Position information in the channels of CNNs, for Keras.",
+                args=argv,
+            )
     except KeyboardInterrupt:
         print(
             "\nInterrupted. What was finished is in the output folder; "

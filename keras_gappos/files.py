@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import uuid
 
 
 @contextlib.contextmanager
@@ -11,8 +12,9 @@ def replacing(path):
     """Gives a temporary path beside `path`, and moves it there once all went well."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The name's end is kept: Keras and matplotlib choose the format by it.
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    # The name's end is kept: Keras and matplotlib choose the format by it. Machines that share a
+    # folder may have processes of the same number.
+    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -1,10 +1,17 @@
+import dataclasses
+import inspect
+
 import pytest
 
 from keras_gappos import cli
+from keras_gappos.cli_help import field_docstrings
 from keras_gappos.experiments.attack_settings import AttackSettings
+from keras_gappos.experiments.channels_settings import ChannelsSettings
 from keras_gappos.experiments.invariance_settings import InvarianceSettings
 from keras_gappos.experiments.location_settings import LocationSettings
 from keras_gappos.experiments.tune_settings import TuneSettings
+from keras_gappos.tuning.augshift_hypermodel import AUGSHIFT_SPACE
+from keras_gappos.tuning.search_space import Choices
 
 
 @pytest.mark.parametrize(
@@ -22,6 +29,72 @@ def test_help_names_the_flags_with_units_and_defaults(experiment, width, capsys)
         assert flag in text
     assert f"(default: {width})" in text
     assert "percent" in text
+
+
+def help_of(*command, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "2000")
+    with pytest.raises(SystemExit):
+        cli.main([*command, "--help"])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "settings"),
+    [
+        (["demo"], cli.DemoSettings),
+        (["run", "location"], LocationSettings),
+        (["run", "invariance"], InvarianceSettings),
+        (["run", "attack"], AttackSettings),
+        (["run", "channels"], ChannelsSettings),
+        (["tune"], TuneSettings),
+    ],
+)
+def test_help_breaks_lines_at_the_terminals_width_only(command, settings, monkeypatch, capsys):
+    text = help_of(*command, monkeypatch=monkeypatch, capsys=capsys)
+    texts = {}
+    for base in reversed(inspect.getmro(settings)[:-1]):
+        texts |= field_docstrings(base)
+    assert {field.name for field in dataclasses.fields(settings)} == set(texts)
+    for docstring in texts.values():
+        assert f" {docstring} (default: " in text
+
+
+def test_help_of_tune_speaks_of_what_tune_has(monkeypatch, capsys):
+    text = help_of("tune", monkeypatch=monkeypatch, capsys=capsys)
+    assert "KERAS_DISTRIBUTION" not in text and "--batch-size" not in text
+    for name, dimension in AUGSHIFT_SPACE.items():
+        values = str(dimension).removesuffix(" (log)")
+        values = values.lower() if isinstance(dimension, Choices) else values
+        assert f" {name} ({values})" in text
+    assert "help(keras_gappos.tuning.AugShiftHyperModel)" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("tune --space width=8 --space batch_size=32", "--space"),
+        ("tune --space=width=8 --space=batch_size=32", "--space"),
+        ("run location --grids 3 --tasks class --grids 5", "--grids"),
+        ("run invariance --methods shift --methods augshift", "--methods"),
+        ("run invariance --consistency-weights 1 --consistency_weights 3", "--consistency-weights"),
+        ("run attack --counts 8 --counts 16", "--counts"),
+        ("run channels --width 8 --width 16", "--width"),
+    ],
+)
+def test_a_flag_that_comes_twice_is_refused_in_one_line(command, flag, capsys):
+    assert cli.main(command.split()) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"keras-gappos: `{flag}` must be given once")
+    assert error.endswith(f"Received: {flag} 2 times\n")
+    assert error.count("\n") == 1
+
+
+def test_one_flag_takes_several_values(monkeypatch):
+    seen = []
+    search = "keras_gappos.experiments.tune.run"
+    monkeypatch.setattr(search, lambda settings, console: seen.append(settings))
+    assert cli.main(["tune", "--space", "width=8", "batch_size=32"]) == 0
+    assert seen[0].space == ("width=8", "batch_size=32")
 
 
 def test_every_setting_is_a_flag(monkeypatch):
@@ -150,6 +223,16 @@ def test_the_demo_ends_with_one_sentence_and_the_figure(monkeypatch, capsys, tmp
     assert "names the cell of 100 % of the images" in sentence
     assert "PermuteNet of 5 to 31 %: the place is in the order of the channels." in sentence
     assert (seen[0].dataset, seen[0].grids, seen[0].tasks) == ("digits", (3, 5, 7), ("location",))
+    assert (seen[0].precision, seen[0].jit_compile) == ("float32", "auto")
+
+
+def test_the_demo_trains_as_its_flags_say(monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli.location, "run", lambda settings, _: seen.append(settings) or [])
+    monkeypatch.setattr(cli, "_sentence", lambda rows: "")
+    flags = "--precision mixed_bfloat16 --jit-compile off --seed 3"
+    assert cli.main(["demo", *flags.split()]) == 0
+    assert (seen[0].precision, seen[0].jit_compile, seen[0].seed) == ("mixed_bfloat16", "off", 3)
 
 
 @pytest.mark.parametrize(

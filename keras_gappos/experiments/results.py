@@ -51,19 +51,19 @@ class ResultFolder:
             self._temporary = tempfile.TemporaryDirectory(prefix="keras-gappos-")
             self.path = pathlib.Path(self._temporary.name)
         self._file = self.path / "results.json"
-        alike = {"version": __version__, **_recorded(dataclasses.asdict(settings))}
+        alike = {"version": __version__, **recorded_settings(dataclasses.asdict(settings))}
         devices.check_alike(json.dumps(alike), "version and settings")
         found = devices.from_chief(self._read)
         settings = _extended(settings, extendable, (found or {}).get("settings"))
         self.content = {
             "experiment": experiment,
             "command": command_line(experiment, settings),
-            "settings": _recorded(dataclasses.asdict(settings)),
+            "settings": recorded_settings(dataclasses.asdict(settings)),
             "environment": environment(devices.replicas),
             "rows": [],
         }
         if found is not None:
-            self._take_over(found, extendable, _recorded(_defaults(settings)))
+            self._take_over(found, extendable, recorded_settings(_defaults(settings)))
         free = (*extendable, *_NO_PART_OF_A_BACKUP)
         fixed = {k: v for k, v in self.content["settings"].items() if k not in free}
         digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode())
@@ -227,7 +227,7 @@ def _device_kind(backend):
     return cpu
 
 
-def _recorded(settings):
+def recorded_settings(settings):
     """A dictionary of settings as JSON would give it back, without the places of files."""
     values = {k: v for k, v in settings.items() if k not in _NO_PART_OF_A_RESULT}
     return json.loads(json.dumps(values))

@@ -9,7 +9,10 @@ The test images are never read: train the best settings at full length with the 
 search ends with.
 """
 
+import dataclasses
+import os
 import pathlib
+import sys
 
 import keras
 
@@ -17,18 +20,21 @@ from keras_gappos.experiments.devices import use_devices
 from keras_gappos.experiments.display import RunDisplay
 from keras_gappos.experiments.image_data import load_training_images
 from keras_gappos.experiments.precision import dtype_policy
-from keras_gappos.experiments.results import ResultFolder, flags_of
+from keras_gappos.experiments.results import ResultFolder, flags_of, recorded_settings
 from keras_gappos.experiments.tune_report import make_table, write_report
 from keras_gappos.tuning.augshift_hypermodel import AugShiftHyperModel
 from keras_gappos.tuning.cluster import (
-    LocalWorkers,
     Role,
     beating,
-    command_of,
     find_role,
     free_port,
     serve,
     wait_for_chief,
+)
+from keras_gappos.tuning.local_workers import (
+    SHARED_MEMORY,
+    LocalWorkers,
+    command_of,
     worker_folder,
 )
 from keras_gappos.tuning.oracles import last_line
@@ -38,6 +44,7 @@ from keras_gappos.tuning.tuners import count_epochs, make_tuner
 _START_TIMEOUT = 300.0  # seconds that a worker's chief may take to load its data
 _TIMEOUT, _LOCAL_TIMEOUT = 60.0, 10.0  # seconds that it may be away later
 _ENDED = ("COMPLETED", "FAILED")
+_NO_PART_OF_A_SEARCH = ("distribute", "jit_compile")  # each process has devices of its own
 _HYPERBAND = "tuner/"  # what its own entries among a trial's values begin with
 
 
@@ -70,6 +77,9 @@ def run(settings, console=None):
             "`workers` starts all processes of a search; give it, or set KERASTUNER_TUNER_ID and "
             f"the chief's address, but not both. Received: workers={settings.workers}, {role}"
         )
+    if settings.workers:
+        for name, value in SHARED_MEMORY.items():  # this process needs next to nothing of the GPUs
+            os.environ.setdefault(name, value)
     devices = _devices(settings)
     with dtype_policy(settings.precision):
         if role and not role.is_chief:
@@ -86,6 +96,12 @@ def _devices(settings):
             "and workers (KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT), each "
             f"with the devices of its own. Received: a JAX cluster of {devices.processes} processes"
         )
+    if settings.distribute == "jax" and settings.validation_images % devices.replicas:
+        raise ValueError(
+            "`validation_images` must be a multiple of the number of devices, which share each "
+            f"batch. Received: validation_images={settings.validation_images}, {devices.replicas} "
+            "devices"
+        )
     if settings.tensorboard and keras.backend.backend() != "tensorflow":
         raise ValueError(
             "`tensorboard` needs the TensorFlow backend: set KERAS_BACKEND=tensorflow. Received: "
@@ -98,6 +114,12 @@ def _work(settings, role, devices):
     """A worker's part."""
     folder = _search_folder(settings)
     timeout = _LOCAL_TIMEOUT if role.is_local else _TIMEOUT
+    print(
+        f"keras-gappos: {role.name} asks the chief at {role.target} for trials, and "
+        f"waits up to {_START_TIMEOUT:.0f} seconds for it.",
+        file=sys.stderr,
+        flush=True,
+    )
     wait_for_chief(role, _START_TIMEOUT)
     with beating(role, folder, timeout):
         data = _load(settings)
@@ -110,9 +132,12 @@ def _lead(settings, role, devices, console):
     folder = ResultFolder(settings.output_dir, "tune", settings)
     with folder.lock():
         data = _load(settings)
-        total = sum(count_epochs(settings.tuner, settings.trials, settings.epochs, settings.factor))
-        with RunDisplay(total, lambda rows: _table(settings, rows), console) as display:
-            watch = _Watch(folder, display)
+        epochs = count_epochs(settings.tuner, settings.trials, settings.epochs, settings.factor)
+        with RunDisplay(sum(epochs), lambda rows: _table(settings, rows), console) as display:
+            display.log(f"{len(epochs)} trials of {sum(epochs)} epochs in all")
+            if role:
+                display.log(f"the chief listens at {role.target}")
+            watch = _Watch(folder, display, len(epochs))
             tuner = _make_tuner(settings, data, devices, watch.listen)
             watch.resume(tuner.oracle)
             if role or settings.workers:
@@ -184,6 +209,9 @@ def _make_tuner(settings, data, devices, listener=None):
         settings.keras_jit_compile,
     )
     hypermodel.devices = devices
+    hypermodel.checked(images, labels, data[1])  # else each worker would find out
+    details = recorded_settings(dataclasses.asdict(settings))
+    details = {k: v for k, v in details.items() if k not in _NO_PART_OF_A_SEARCH}
     return make_tuner(
         settings.tuner,
         hypermodel,
@@ -196,6 +224,7 @@ def _make_tuner(settings, data, devices, listener=None):
         settings.seed,
         listener,
         devices.strategy,
+        details,
     )
 
 
@@ -240,9 +269,9 @@ def _percent(trial, metric):
 class _Watch(keras.callbacks.Callback):
     """Puts ended trials on disk and shows how far the search is; callback and listener in one."""
 
-    def __init__(self, folder, display):
+    def __init__(self, folder, display, trials):
         super().__init__()
-        self._folder, self._display = folder, display
+        self._folder, self._display, self._trials = folder, display, trials
         self._shown = 0  # epochs
 
     def __deepcopy__(self, memo):
@@ -267,7 +296,7 @@ class _Watch(keras.callbacks.Callback):
                 self._display.log(_line(row))
         running = sorted(int(trial.trial_id) for trial in oracle.ongoing_trials.values())
         self._name = "trial " + ", ".join(map(str, running))
-        self._display.show(rows, f"{len(rows)} trials done, {self._name}")
+        self._display.show(rows, f"{len(rows)} of {self._trials} trials done, {self._name}")
 
     def on_epoch_end(self, epoch, logs=None):
         """Counts an epoch of a trial of this process."""

@@ -8,6 +8,7 @@ _LOGARITHMIC = ("consistency_weight", "learning_rate", "weight_decay")
 _EVEN = ("depth", "width", "batch_size")  # numbers to choose from, spaced like names
 _TICKS = 6  # at most, on an axis of numbers
 _SPREAD = 0.05  # of an axis, over which lines through the same choice lie beside each other
+_ROOM = 0.05  # of an axis, that a tick's text needs
 _ZERO = 0.12  # of a logarithmic axis, from 0 to the smallest other value
 
 
@@ -43,8 +44,10 @@ def axis_of(name, values):
     values = np.array(values, float)
     if name in _LOGARITHMIC and (values > 0).any():
         return _logarithmic_axis(values)
-    scale = _scale(values.min(), values.max())
-    return scale(values), [(scale(tick), f"{tick:g}") for tick in _linear_ticks(values)]
+    low, high = values.min(), values.max()
+    scale = _scale(low, high)
+    ticks = [(scale(tick), f"{tick:g}") for tick in _linear_ticks(values)]
+    return scale(values), _with_ends(ticks, [(scale(end), f"{end:.3g}") for end in (low, high)])
 
 
 def _even_axis(values):
@@ -72,7 +75,17 @@ def _logarithmic_axis(values):
         return np.where(value > 0, foot + (1 - foot) * unit(logarithm), 0.0)
 
     ticks = [0.0] * (foot > 0) + _logarithmic_ticks(low, high)
-    return scale(values), [(float(scale(tick)), f"{tick:g}") for tick in ticks]
+    ticks = [(float(scale(tick)), f"{tick:g}") for tick in ticks]
+    ends = [(float(scale(end)), f"{end:.2g}") for end in (low, high)]
+    return scale(values), _with_ends(ticks, ends)
+
+
+def _with_ends(ticks, ends):
+    """Ticks `(place, text)` from the foot up, with those of the ends that have room."""
+    for end in ends:
+        if all(abs(end[0] - place) >= _ROOM for place, _ in ticks):
+            ticks = [*ticks, end]
+    return sorted(ticks)
 
 
 def _scale(low, high):
@@ -92,12 +105,11 @@ def _linear_ticks(values):
 
 
 def _logarithmic_ticks(low, high):
-    """Round numbers from `low` to `high`, as many as can be read; the ends if there are too few."""
+    """Round numbers from `low` to `high`, as many as can be read."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) <= _TICKS:
             break
-    ends = {float(f"{low:.2g}"), float(f"{high:.2g}")}
-    return ticks if len(ticks) > 1 else sorted(ends)
+    return ticks

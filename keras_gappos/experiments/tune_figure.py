@@ -5,9 +5,12 @@ import math
 import numpy as np
 
 from keras_gappos.experiments.tune_axes import axis_of, setting_label
+from keras_gappos.experiments.tune_ranking import meets_floor, trained_further
 
 _CHOSEN = "tab:red"
+_WIDTH = 6.5  # of the first panel, in inches
 _LEVELS = 6  # numbers of epochs that are named
+_FURTHER = "trained further as another trial"
 
 
 def pareto_front(rows):
@@ -40,46 +43,28 @@ def draw(ranked, names, objective, floor, dataset):
     from matplotlib.figure import Figure
 
     right_width = min(max(4.4, 1.35 * (len(names) + 1)), 11.0) if names else 0.0
-    figure = Figure(figsize=(6.2 + right_width, 6.4), layout="constrained")
+    figure = Figure(figsize=(_WIDTH + right_width, 6.4), layout="constrained")
     if not names:
         _draw_points(figure, ranked, floor, dataset)
         return figure
-    left, right = figure.subfigures(1, 2, width_ratios=(6.2, right_width))
+    left, right = figure.subfigures(1, 2, width_ratios=(_WIDTH, right_width))
     _draw_points(left, ranked, floor, dataset)
     _draw_lines(right, ranked, names, objective, floor)
     return figure
 
 
-def _continued(rows):
-    """Numbers of the trials whose network another one has trained on."""
-    return {row["continues"] for row in rows}
-
-
 def _draw_points(figure, ranked, floor, dataset):
-    from matplotlib.patheffects import withStroke
-
     ax = figure.subplots()
     _draw_trials(ax, ranked)
     best = ranked[0]
     place = best["val_accuracy"], best["val_shift_consistency"]
-    ax.plot(*place, "*", color=_CHOSEN, ms=19, mec="white", zorder=4, label="best trial")
+    label = f"best: trial {best['trial']}"  # in the legend, where it covers no other point
+    ax.plot(*place, "*", color=_CHOSEN, ms=19, mec="white", zorder=4, label=label)
     if floor is not None:
-        label = f"accuracy floor: {floor:.1f} %"
+        label = f"accuracy floor: {floor:.2f} %"
         ax.axvline(floor, color="black", lw=1.3, ls="--", zorder=1, label=label)
     ax.margins(0.12)
     _draw_front(ax, pareto_front(ranked))
-    ax.annotate(
-        f"trial {best['trial']}",
-        place,
-        (0, 12),
-        textcoords="offset points",
-        ha="center",
-        color=_CHOSEN,
-        fontsize=12,
-        fontweight="bold",
-        path_effects=[withStroke(linewidth=3, foreground="white")],
-        zorder=5,
-    )
     ax.set_xlabel("validation accuracy, unshifted (%)", fontsize=12)
     ax.set_ylabel("shift consistency: same class for two shifts (%)", fontsize=12)
     trials = "one trial" if len(ranked) == 1 else f"{len(ranked)} trials"
@@ -105,7 +90,7 @@ def _draw_trials(ax, ranked):
     if len(levels) == 1:
         colors = ["tab:blue"]
     every = math.ceil(len(levels) / _LEVELS)
-    continued = _continued(ranked)
+    further = trained_further(ranked)
     for index, (epochs, color) in enumerate(zip(levels, colors)):
         found = [row for row in ranked if row["epochs"] == epochs]
         name = f"{epochs} epoch{'' if epochs == 1 else 's'}"
@@ -113,15 +98,15 @@ def _draw_trials(ax, ranked):
             [row["val_accuracy"] for row in found],
             [row["val_shift_consistency"] for row in found],
             s=60,
-            color=["white" if row["trial"] in continued else color for row in found],
+            color=["white" if row["trial"] in further else color for row in found],
             edgecolors=[color],
             linewidths=1.5,
             zorder=3,
         )
         if index % every == 0 or epochs == levels[-1]:
             ax.scatter([], [], s=60, color=color, label=name)
-    if continued - {None}:
-        label = "open: another trial went on"
+    if further:
+        label = f"open: {_FURTHER}"
         ax.scatter([], [], s=60, color="white", edgecolors="grey", linewidths=1.5, label=label)
 
 
@@ -149,25 +134,24 @@ def _draw_lines(figure, ranked, names, objective, floor):
     axes += [axis_of(key, [row[key] for row in ranked]) for key in keys]
     heights = np.array([places for places, _ in axes]).T
     colors = colormaps["viridis_r"](heights[:, -1])
+    further = trained_further(ranked)
     for rank in reversed(range(1, len(ranked))):
-        thin = ranked[rank]["trial"] in _continued(ranked) or _is_below(ranked[rank], floor)
+        thin = ranked[rank]["trial"] in further or not meets_floor(ranked[rank], floor)
         ax.plot(heights[rank], color=colors[rank], lw=0.9 if thin else 2.2, zorder=2 - thin)
     ax.plot(heights[0], color=_CHOSEN, lw=4, zorder=3)
     bar = max(0.07, 0.013 * len(axes))
     for place, (_, ticks) in enumerate(axes):
         _draw_axis(ax, place, ticks, bar=bar if place + 1 == len(axes) else 0.0)
-    labels = [setting_label(name).replace(" ", "\n", 1) for name in names]
-    labels += [f"{key.split('_')[-1]}\n(%)" for key in keys]
+    # All of two lines, so that the first ones align.
+    labels = [*map(setting_label, names), *(f"{key.split('_')[-1]} (%)" for key in keys)]
+    labels = [f"{label}\n" if " " not in label else label.replace(" ", "\n", 1) for label in labels]
     ax.set_xticks(range(len(axes)), labels, fontsize=11 if len(axes) < 10 else 9)
     ax.tick_params(length=0)
     ax.set(yticks=[], xlim=(-0.15, len(axes) - 0.45), ylim=(-0.06, 1.06))
     ax.spines[:].set_visible(False)
-    ax.set_title("Settings of the trials, a line each", fontsize=13)
+    color = keys[-1].split("_")[-1]
+    ax.set_title(f"Settings of the trials, a line each, coloured by {color}", fontsize=13)
     _draw_line_legend(figure, ranked, floor, ncols=2 if len(axes) > 5 else 1)
-
-
-def _is_below(row, floor):
-    return floor is not None and row["val_accuracy"] < floor
 
 
 def _draw_axis(ax, place, ticks, bar=0.0):
@@ -197,10 +181,10 @@ def _draw_line_legend(figure, ranked, floor, ncols):
 
     handles = [Line2D([], [], color=_CHOSEN, lw=4, label=f"best: trial {ranked[0]['trial']}")]
     reasons = []
-    if any(_is_below(row, floor) for row in ranked):
+    if not all(meets_floor(row, floor) for row in ranked):
         reasons.append("below the accuracy floor")
-    if _continued(ranked) - {None}:
-        reasons.append("another trial went on")
+    if trained_further(ranked):
+        reasons.append(_FURTHER)
     if reasons:
         label = f"thin: {', or '.join(reasons)}"
         handles.append(Line2D([], [], color="grey", lw=0.9, label=label))

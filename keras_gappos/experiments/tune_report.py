@@ -11,7 +11,14 @@ from keras_gappos.experiments.invariance_settings import InvarianceSettings
 from keras_gappos.experiments.results import command_line
 from keras_gappos.experiments.tune_axes import setting_label, setting_text
 from keras_gappos.experiments.tune_figure import draw
+from keras_gappos.experiments.tune_ranking import (
+    accuracy_floor,
+    rank_trials,
+    trained_further,
+    without_stages,
+)
 from keras_gappos.files import replacing
+from keras_gappos.tuning.augshift_hypermodel import AUGSHIFT_SPACE
 
 METHODS = {"stride": "augshift", "blur": "augshift_blurpool", "polyphase": "augshift_aps"}
 _TUNERS = {
@@ -20,51 +27,13 @@ _TUNERS = {
     "bayesian": "Bayesian optimisation",
 }
 _TERMINAL = 80  # columns
+_LISTED = 5  # trials in a table
 _SHARED = ("dataset", "normalize", "precision")  # settings of this experiment and of invariance
 _DIGITS = 4  # significant ones, of a setting in the command for the best trial
 _BEST_DIR = "results/tuned"
 
 
-def rank_trials(rows, objective, tolerance):
-    """The completed trials, best first.
-
-    Args:
-        rows: the search's rows.
-        objective: `"val_accuracy"`; `"val_shift_consistency"`; or `"consistency_above_floor"`, for
-            which those whose accuracy is at least `accuracy_floor` come first, by consistency, and
-            then the others, by accuracy.
-        tolerance: how far below the best accuracy the floor is, in percentage points.
-
-    Returns:
-        A list of rows; of equally good ones, the one that was started first comes first.
-    """
-    completed = [row for row in rows if row["status"] == "COMPLETED"]
-    floor = accuracy_floor(completed, objective, tolerance)
-
-    def merit(row):
-        accuracy, consistency = row["val_accuracy"], row["val_shift_consistency"]
-        if objective == "val_accuracy":
-            return accuracy, consistency
-        above = floor is None or accuracy >= floor
-        return (above, consistency, accuracy) if above else (above, accuracy, consistency)
-
-    completed.sort(key=lambda row: row["trial"])
-    return sorted(completed, key=merit, reverse=True)  # which leaves equal ones in their order
-
-
-def accuracy_floor(rows, objective, tolerance):
-    """The accuracy in percent that the best trial must have; `None` if any will do.
-
-    Args:
-        rows, objective, tolerance: as in `rank_trials`.
-    """
-    accuracies = [row["val_accuracy"] for row in rows if row["status"] == "COMPLETED"]
-    if objective != "consistency_above_floor" or not accuracies:
-        return None
-    return max(accuracies) - tolerance
-
-
-def make_table(rows, objective, tolerance, count=5):
+def make_table(rows, objective, tolerance, count=_LISTED):
     """The best trials so far for a terminal: a line each, or a column each if lines are too long.
 
     Args:
@@ -75,15 +44,18 @@ def make_table(rows, objective, tolerance, count=5):
         What a `rich.console.Console` prints, within 80 columns for the default count.
     """
     ranked = rank_trials(rows, objective, tolerance)
-    best = f"The best {count} of " if len(ranked) > count else ""
+    listed = without_stages(ranked)
+    best = f"The best {count} of " if len(listed) > count else ""
     failed = f", {len(_failed(rows))} failed" if _failed(rows) else ""
-    line = f"{best}{_counted(len(ranked), 'completed trial')}{failed}."
+    left_out = len(ranked) - len(listed)
+    stages = f"; left out: {left_out} trained further as another trial" if left_out else ""
+    line = f"{best}{_counted(len(ranked), 'completed trial')}{failed}{stages}."
     if not ranked:
         return Group(Text(line))
     lines = [f"{line} Best: {_merit(rows, objective, tolerance)}."]
     if same := _same(rows):
         lines.append(f"The same in all: {same}.")
-    table = _terminal_table(_columns(ranked[:count], _differing(rows)))
+    table = _terminal_table(_columns(listed[:count], _differing(rows)))
     return Group(table, *map(Text, lines))
 
 
@@ -138,7 +110,10 @@ def write_report(folder, content):
 
 
 def _names(rows):
-    return list(dict.fromkeys(name for row in rows for name in row["settings"]))
+    """Names of the settings in the search space's order, whatever a worker's message made of it."""
+    order = list(AUGSHIFT_SPACE)
+    names = dict.fromkeys(name for row in rows for name in row["settings"])
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def _differing(rows):
@@ -216,7 +191,8 @@ def _markdown(content, ranked):
     if ranked:
         merit = _merit(rows, content["settings"]["objective"], content["settings"]["tolerance"])
         parts.append(f"The best trial is the one with {merit}.")
-        parts.append(_plain(_table(_columns(ranked[:5], _differing(rows)), box.MARKDOWN)))
+        best = without_stages(ranked)[:_LISTED]
+        parts.append(_plain(_table(_columns(best, _differing(rows)), box.MARKDOWN)))
     else:
         parts.append("No trial was completed.")
     if same := _same(rows):
@@ -242,9 +218,10 @@ def _explanation(settings, rows):
     epochs = settings["epochs"]
     length = "up to " if any((row["epochs"] or 0) < epochs for row in rows) else ""
     shift = settings.get("measure_shift")
-    size = f", each by up to {shift} pixels down and across," if shift else ""
+    size = f", each by up to {_counted(shift, 'pixel')} down and across," if shift else ""
     goes_on = (
-        " Where a trial goes on with the network of an earlier one, its epochs are those of both."
+        " Where a trial goes on with the network of an earlier one, its epochs are those of both, "
+        "and the table leaves the earlier one out, unless that is the best."
         if any(row["continues"] is not None for row in rows)
         else ""
     )
@@ -261,8 +238,10 @@ def _count_sentence(rows, ranked):
     minutes = sum(row["seconds"] or 0 for row in rows) / 60
     workers = len({row["worker"] for row in rows})
     together = f" of {workers} workers together" if workers > 1 else ""
+    stages = len(trained_further(ranked))
+    further = f" ({stages} of them trained further as another trial)" if stages else ""
     return (
-        f"{_counted(len(ranked), 'trial')} completed, {len(_failed(rows))} failed; "
+        f"{_counted(len(ranked), 'trial')} completed{further}, {len(_failed(rows))} failed; "
         f"{_counted(epochs, 'epoch')} trained in {minutes:,.1f} minutes{together}."
     )
 

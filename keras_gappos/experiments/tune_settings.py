@@ -4,7 +4,7 @@ import dataclasses
 
 from keras_gappos.arguments import one_of
 from keras_gappos.experiments.settings_checks import check_at_least, check_seed
-from keras_gappos.experiments.training_settings import TrainingSettings
+from keras_gappos.experiments.training_settings import Distribute, TrainingSettings
 
 TUNERS = ("random", "hyperband", "bayesian")
 OBJECTIVES = ("val_accuracy", "val_shift_consistency", "consistency_above_floor")
@@ -20,6 +20,11 @@ class TuneSettings(TrainingSettings):
     output_dir: str = "results/tune"
     """Folder for results.json, table.md, figure.png and what KerasTuner keeps; a search that was
     stopped goes on from what is in it."""
+    distribute: Distribute = dataclasses.field(default="none", kw_only=True)
+    """Devices to train each trial on: none is one; mirrored is all GPUs of this machine, on
+    TensorFlow; jax is all devices of this machine, on JAX. Each batch is divided among them, so
+    that every batch_size in --space, and with jax --validation-images, must be a multiple of their
+    number."""
     tuner: str = "hyperband"
     """How settings are chosen: random, hyperband or bayesian."""
     objective: str = "consistency_above_floor"
@@ -35,8 +40,12 @@ class TuneSettings(TrainingSettings):
     """Hyperband trains one in so many trials so many times longer."""
     space: tuple[str, ...] = ()
     """Narrows the search: NAME=VALUE fixes a setting, NAME=A,B chooses among values, NAME=LOW:HIGH
-    bounds a range. NAME is max_shift, consistency_weight, learning_rate, weight_decay, batch_size,
-    depth, width, stem, downsampling, fill_mode or flip."""
+    bounds a range. The names, and how far their values can reach: max_shift (1 to 8),
+    consistency_weight (0.1 to 100), learning_rate (0.003 to 0.3), weight_decay (0.0005 to 0.02),
+    batch_size (32, 64, 128, 256), width (8, 16, 32, 64), depth (18, 34, 50), stem (cifar, canvas,
+    imagenet), downsampling (stride, blur, polyphase), fill_mode (constant, nearest, reflect, wrap),
+    flip (true, false). Depth and stem stay as they are unless they are named. In Python
+    help(keras_gappos.tuning.AugShiftHyperModel) has a table of them."""
     train_images: int | None = None
     """Use the first so many training images, those that are held out included; None uses all."""
     validation_images: int = 2000

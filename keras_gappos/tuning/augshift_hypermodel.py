@@ -94,6 +94,15 @@ class AugShiftHyperModel(ClassifierHyperModel):
             _fitting_space(side), space, input_shape, num_classes, seed, jit_compile, epochs, name
         )
 
+    @property
+    def identity(self):
+        """As the base class's, with the measurement."""
+        measured = {
+            "measure_shift": self.measure_shift,
+            "consistency_images": self.consistency_images,
+        }
+        return super().identity | measured
+
     def make_model(self, values):
         """An uncompiled `AugShift`."""
         return training.AugShift(

@@ -38,6 +38,19 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         self.jit_compile = jit_compile
         self.epochs = integer("epochs", epochs, 1)
 
+    @property
+    def identity(self):
+        """What makes a search with this hypermodel what it is, a dictionary."""
+        return {
+            "image_shape": self.image_shape,
+            "num_classes": self.num_classes,
+            "hypermodel_seed": self.seed,
+            **{
+                f"space {name}": str(dimension if dimension.searched else dimension.default)
+                for name, dimension in self.space.items()
+            },
+        }
+
     def values(self, hp):
         """The settings of a trial, entered in its `keras_tuner.HyperParameters`.
 
@@ -117,7 +130,8 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         try:
             epochs = self.epochs if epochs is None else integer("epochs", epochs, 1)
             initial_epoch = integer("initial_epoch", initial_epoch, 0, below=epochs)
-            (images, labels), validation_data = self._checked(x, y, validation_data, kwargs)
+            (images, labels), validation_data = self.checked(x, y, validation_data)
+            _refuse_batch_size(kwargs)
         except ValueError as error:  # for which KerasTuner would go on with the next trial
             raise keras_tuner.errors.FatalValueError(str(error)) from error
         batches = TrainingBatches(
@@ -151,16 +165,22 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=self.jit_compile)
 
-    def _checked(self, x, y, validation_data, kwargs):
+    def checked(self, x, y, validation_data):
+        """Data that `fit` takes, as arrays.
+
+        Args:
+            x, y, validation_data: as in `fit`.
+
+        Returns:
+            A list of two pairs of images and labels.
+
+        Raises:
+            ValueError: for data that do not fit each other, the hypermodel or its space.
+        """
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
             raise ValueError(
                 "`validation_data` must be (images, labels), to score the trials on. Received: "
                 f"{type(validation_data).__name__}"
-            )
-        if "batch_size" in kwargs:
-            raise ValueError(
-                "`batch_size` is a setting of the trials: narrow the search space, for instance by "
-                f"space={{'batch_size': 32}}. Received: batch_size={kwargs['batch_size']}"
             )
         pairs = [tuple(map(np.asarray, pair)) for pair in ((x, y), validation_data)]
         for images, labels in pairs:
@@ -194,6 +214,14 @@ def check_image_shape(name, shape):
     if not isinstance(shape, (tuple, list)) or len(shape) != 3:
         raise ValueError(f"`{name}` must be (height, width, channels). Received: {name}={shape!r}")
     return tuple(integer(name, side, 1) for side in shape)
+
+
+def _refuse_batch_size(arguments):
+    if "batch_size" in arguments:
+        raise ValueError(
+            "`batch_size` is a setting of the trials: narrow the search space, for instance by "
+            f"space={{'batch_size': 32}}. Received: batch_size={arguments['batch_size']}"
+        )
 
 
 class _EndAtDivergence(keras.callbacks.Callback):

@@ -10,10 +10,8 @@ import dataclasses
 import ipaddress
 import json
 import os
-import pathlib
 import re
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -29,8 +27,6 @@ from keras_gappos.files import replacing
 ID, ADDRESS, PORT = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"
 _BEAT_EVERY = 2.0  # seconds
 _LOOK_EVERY = 0.2  # seconds
-_MAX_STARTS = 3  # of one local worker
-_THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 _DIRECTLY = ("grpc.enable_http_proxy", 0)  # a proxy would not know the chief's private address
 _REPEAT = {  # what a chief that was killed has not answered; all its methods may be called twice
     "methodConfig": [
@@ -74,6 +70,12 @@ class Role:
         with contextlib.suppress(ValueError):
             return ipaddress.ip_address(self.address).is_loopback
         return self.address == "localhost"
+
+    @property
+    def target(self):
+        """Address and port as gRPC takes them."""
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{address}:{self.port}"
 
     @property
     def environment(self):
@@ -137,7 +139,7 @@ def connect(role):
         role: the worker's `Role`.
     """
     options = [_DIRECTLY, ("grpc.service_config", json.dumps(_REPEAT))]
-    channel = grpc.insecure_channel(f"{role.address}:{role.port}", options)
+    channel = grpc.insecure_channel(role.target, options)
     return get_service_grpc().OracleStub(channel)
 
 
@@ -202,98 +204,23 @@ def serve(oracle, role, folder, lost_after=60.0, look=None):
     options = [("grpc.so_reuseport", 0)]  # else a second chief could listen there too
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=1), options=options)
     get_service_grpc().add_OracleServicer_to_server(OracleServicer(oracle), server)
-    server.add_insecure_port(f"{role.address}:{role.port}")
+    server.add_insecure_port(role.target)
     server.start()
     hearts = _Hearts(folder / "workers", lost_after)
     try:
-        while not _is_over(oracle):
+        while not is_over(oracle):
             time.sleep(_LOOK_EVERY)
             lost = hearts.stopped({*oracle.ongoing_trials, *oracle.tuner_ids})
             for name in lost:
                 oracle.lose_worker(name)
-            if lost and not (oracle.tuner_ids or oracle.ongoing_trials or _is_over(oracle)):
-                _say(f"All workers are lost; waiting for new ones at {role.address}:{role.port}.")
+            if lost and not (oracle.tuner_ids or oracle.ongoing_trials or is_over(oracle)):
+                _say(f"All workers are lost; waiting for new ones at {role.target}.")
             if look is not None:
                 look()
     finally:
         server.stop(grace=1.0).wait()
     if oracle.trouble is not None:
         raise oracle.trouble
-
-
-class LocalWorkers:
-    """The workers of one machine, as processes that are started again if they die.
-
-    Args:
-        count: number of them.
-        command: the command line of each, a list.
-        role: the chief's `Role`.
-        folder: where their logs go, a `pathlib.Path`.
-        oracle: the chief's, which hears of a death at once.
-    """
-
-    def __init__(self, count, command, role, folder, oracle):
-        self._command, self._role, self._oracle = command, role, oracle
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        threads = str(max(1, (os.cpu_count() or 1) // count))
-        self._environment = {**dict.fromkeys(_THREADS, threads), **os.environ}
-        self._starts = {f"worker{number}": 0 for number in range(count)}
-        self._processes = {}
-
-    def __enter__(self):
-        for name in self._starts:
-            self._start(name)
-        return self
-
-    def __exit__(self, *_):
-        for process in self._processes.values():
-            process.terminate()
-        for process in self._processes.values():
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-    def look(self):
-        """Starts workers again that have died.
-
-        Raises:
-            OSError: if none is left.
-        """
-        for name, process in list(self._processes.items()):
-            if process.poll() is None:
-                continue
-            del self._processes[name]
-            if process.returncode == 0:  # it has heard that all is done
-                continue
-            self._oracle.lose_worker(name)
-            if self._starts[name] < _MAX_STARTS:
-                self._start(name)
-        if not self._processes and not _is_over(self._oracle):
-            lines = self._log("worker0").read_text(errors="replace").strip().splitlines()
-            raise OSError(
-                f"All workers have ended, and trials remain. {self._log('worker0')} ends with: "
-                f"{' / '.join(lines[-3:])}"
-            )
-
-    def _start(self, name):
-        self._starts[name] += 1
-        role = dataclasses.replace(self._role, name=name)
-        with self._log(name).open("ab") as log:
-            self._processes[name] = subprocess.Popen(
-                self._command,
-                env={**self._environment, **role.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C is for the chief, which ends its workers.
-                start_new_session=True,
-            )
-
-    def _log(self, name):
-        return self._folder / f"{name}.log"
 
 
 class _Hearts:
@@ -317,8 +244,8 @@ class _Hearts:
         return self._seen[name][1]
 
 
-def _is_over(oracle):
-    """Whether no trial is left, and every worker knows it."""
+def is_over(oracle):
+    """Whether no trial is left, and every worker knows it; or the search must end."""
     if oracle.trouble is not None:
         return True
     return oracle.is_done and not oracle.ongoing_trials and not oracle.tuner_ids
@@ -327,7 +254,7 @@ def _is_over(oracle):
 def _can_connect(role):
     """Whether a chief answers there: not a closed port, another server, or a process that hangs."""
     options = [_DIRECTLY, ("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
-    with grpc.insecure_channel(f"{role.address}:{role.port}", options) as channel:
+    with grpc.insecure_channel(role.target, options) as channel:
         answer = grpc.channel_ready_future(channel)
         try:
             answer.result(timeout=2.0)
@@ -343,7 +270,7 @@ def _say(line):
 
 def _unreachable(role, timeout):
     return (
-        f"The chief of the search could not be reached at {role.address}:{role.port} for "
+        f"The chief of the search could not be reached at {role.target} for "
         f"{timeout:g} seconds. Start it, or correct {ADDRESS} and {PORT}."
     )
 
@@ -356,22 +283,12 @@ def _check_port(role):
             pass
     except OSError as error:
         raise OSError(
-            f"The chief cannot listen at {role.address}:{role.port} ({error.strerror}). Set {PORT} "
+            f"The chief cannot listen at {role.target} ({error.strerror}). Set {PORT} "
             f"to a free port, and {ADDRESS} to an address of this machine."
         ) from error
     if not role.is_local:
         warnings.warn(
-            f"The chief listens at {role.address}:{role.port}, and does not ask who connects: let "
+            f"The chief listens at {role.target}, and does not ask who connects: let "
             "only a private network reach it.",
             stacklevel=3,
         )
-
-
-def command_of(arguments):
-    """The command line of a worker of this installation: the command's arguments, in a list."""
-    return [sys.executable, "-m", "keras_gappos.cli", *arguments]
-
-
-def worker_folder(folder):
-    """Where the logs of a search's local workers are."""
-    return pathlib.Path(folder) / "workers"

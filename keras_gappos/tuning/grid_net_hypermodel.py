@@ -95,6 +95,12 @@ class GridNetHyperModel(ClassifierHyperModel):
             full_space, space, image_shape, num_classes, seed, jit_compile, epochs, name
         )
 
+    @property
+    def identity(self):
+        """As the base class's, with the task."""
+        task = {"network": self.network, "grid_size": self.grid_size, "task": self.task}
+        return super().identity | task
+
     def make_model(self, values):
         """An uncompiled `GridTask`."""
         return training.GridTask(

@@ -3,25 +3,28 @@
 import contextlib
 import copy
 import io
-import json
 import os
 import pathlib
 import time
+import traceback
 
 import keras
 import keras_tuner
+from keras_tuner.engine.trial import TrialStatus
 
 from keras_gappos.arguments import integer, one_of
 from keras_gappos.files import replacing, write_json
+from keras_gappos.interrupts import interrupts_kept
 from keras_gappos.training.prepared_model import PreparedModel
+from keras_gappos.tuning.hyperband_oracle import HyperbandOracle
 from keras_gappos.tuning.oracles import (
     ABOVE_FLOOR,
     MESSAGE,
     WEIGHTS,
     BayesianOracle,
-    HyperbandOracle,
     RandomOracle,
 )
+from keras_gappos.tuning.same_search import check_chiefs_search, check_same_search
 
 TUNERS = ("random", "hyperband", "bayesian")
 OBJECTIVES = ("val_accuracy", "val_shift_consistency", ABOVE_FLOOR)
@@ -41,6 +44,7 @@ def make_tuner(
     seed=0,
     listener=None,
     strategy=None,
+    details=None,
 ):
     """Makes a tuner whose `search` goes on where it was, and shares its trials among processes.
 
@@ -63,12 +67,16 @@ def make_tuner(
         seed: integer, at least 0, of the choices.
         listener: function of the oracle, called when a trial has begun or ended; or `None`.
         strategy: what a model is built and trained in, with a `scope`, or `None`.
+        details: dictionary, for JSON, of what else makes the search what it is, such as how many
+            images it has: a search with other ones does not go on in this directory.
 
     Returns:
-        A `keras_tuner.Tuner`.
+        A `keras_tuner.Tuner`. After a worker's `search`, too, it has the best settings and models
+        of the whole search.
 
     Raises:
-        ValueError: for an argument out of range, or a directory of another search.
+        ValueError: for an argument out of range, or a directory of another search; a worker's
+            `search` compares with its chief's.
 
     Example: see `AugShiftHyperModel`.
     """
@@ -89,28 +97,19 @@ def make_tuner(
         Oracle = {"random": RandomOracle, "bayesian": BayesianOracle}[kind]
         oracle = Oracle(max_trials=trials or _DEFAULT_TRIALS, **arguments)
     oracle.tolerance, oracle.listener, oracle.verbose = tolerance, listener, 0
-    space = {
-        name: str(dimension if dimension.searched else dimension.default)
-        for name, dimension in getattr(hypermodel, "space", {}).items()
+    identity = {
+        "tuner": kind,
+        "objective": objective,
+        "tolerance": tolerance,
+        "trials": trials,
+        "epochs": epochs,
+        "factor": factor,
+        "seed": seed,
+        **getattr(hypermodel, "identity", {}),
+        **(details or {}),
     }
-    _check_same_search(
-        pathlib.Path(directory),
-        {
-            "tuner": kind,
-            "objective": objective,
-            "tolerance": tolerance,
-            "trials": trials,
-            "epochs": epochs,
-            "factor": factor,
-            "seed": seed,
-            **{f"space {name}": values for name, values in space.items()},
-        },
-    )
     with contextlib.redirect_stdout(io.StringIO()):  # it says what it reloads
-        tuner = SearchTuner(oracle, hypermodel, epochs, directory, strategy)
-    if not tuner._is_worker():
-        tuner.save()  # so that whatever kills the search, it is reloaded
-    return tuner
+        return SearchTuner(oracle, hypermodel, epochs, directory, strategy, identity)
 
 
 def count_epochs(kind, trials=None, epochs=10, factor=3):
@@ -147,30 +146,41 @@ class SearchTuner(keras_tuner.Tuner):
         epochs: passes over the data, where the oracle does not say.
         directory: folder of the search.
         strategy: what a model is built in, with a `scope`, or `None`.
+        identity: dictionary of what makes the search what it is.
     """
 
-    def __init__(self, oracle, hypermodel, epochs, directory, strategy=None):
+    def __init__(self, oracle, hypermodel, epochs, directory, strategy, identity):
         self._epochs, self._strategy, self._asked = epochs, strategy, 0.0
+        self._identity = identity
         directory = pathlib.Path(directory)
+        if not _is_worker():  # a worker's chief may not have begun yet
+            check_same_search(directory, identity)
         super().__init__(
             oracle, hypermodel, directory=str(directory.parent), project_name=directory.name
         )
-        if self._is_worker():
+        if _is_worker():
             self.oracle.stub = _cluster().connect(_cluster().find_role())
+        else:
+            self.save()  # so that whatever kills the search, it is reloaded
 
     def search(self, *args, **kwargs):
         """Makes all trials, or has them made; the arguments are those of the hypermodel's `fit`.
 
         Raises:
             RuntimeError: if the first trials all fail.
-            OSError: if a worker's chief cannot be reached, or a chief cannot listen.
+            OSError: if a worker's chief cannot be reached or has another folder, or a chief cannot
+                listen.
+            ValueError: if a worker's chief makes another search.
         """
         folder = pathlib.Path(self.project_dir)
-        if self._is_worker():
+        if _is_worker():
             role = _cluster().find_role()
             _cluster().wait_for_chief(role)
+            check_chiefs_search(folder, self._identity, role.target)
             with _cluster().beating(role, folder):
                 super().search(*args, **kwargs)
+            self.oracle = self.oracle._oracle  # the chief may be gone, and all is in the folder
+            self.oracle.reload()
         elif "KERASTUNER_ORACLE_IP" in os.environ:
             _cluster().serve(self.oracle, _cluster().find_role(), folder)
         else:
@@ -182,6 +192,19 @@ class SearchTuner(keras_tuner.Tuner):
         keras.backend.clear_session()  # it would end the scope
         with self._strategy.scope() if self._strategy else contextlib.nullcontext():
             return self._run_trial(trial, *args, **kwargs)
+
+    def _try_run_and_update_trial(self, trial, *args, **kwargs):
+        # KerasTuner's prints the traceback of each trial that fails.
+        try:
+            with interrupts_kept():
+                self._run_and_update_trial(trial, *args, **kwargs)
+            trial.status = TrialStatus.COMPLETED
+        except keras_tuner.errors.FatalError:
+            raise
+        except Exception as error:
+            failed = isinstance(error, keras_tuner.errors.FailedTrialError)
+            trial.status = TrialStatus.FAILED if failed else TrialStatus.INVALID
+            trial.message = traceback.format_exc()
 
     def _run_and_update_trial(self, trial, *args, **kwargs):
         # KerasTuner's reports the best of several epochs, or the first.
@@ -237,18 +260,18 @@ class SearchTuner(keras_tuner.Tuner):
         self._raise_trouble()
 
     def save(self):
-        """Saves the oracle and the tuner, each in one move."""
-        if not self._is_worker():
+        """Saves the oracle and the tuner, each in one move; nothing of a worker."""
+        if not _is_worker():
             self.oracle.save()
-        write_json(self._get_tuner_fname(), self.get_state())
+            write_json(self._get_tuner_fname(), self.get_state())
 
     def _get_tuner_fname(self):
-        # Alone or as a chief, it is the same search.
-        name = self.tuner_id if self._is_worker() else "tuner"
+        # Alone or as a chief, it is the same search; a worker reloads nothing.
+        name = self.tuner_id if _is_worker() else "tuner"
         return str(pathlib.Path(self.project_dir) / f"{name}.json")
 
     def _raise_trouble(self):
-        trouble = None if self._is_worker() else self.oracle.trouble
+        trouble = None if _is_worker() else self.oracle.trouble
         if trouble is not None:
             raise trouble
 
@@ -270,24 +293,11 @@ def _cluster():
     return cluster
 
 
+def _is_worker():
+    return "KERASTUNER_ORACLE_IP" in os.environ and not _cluster().find_role().is_chief
+
+
 def _network_of(model):
     """The network that a model trains, without the optimizer of a compiled one."""
     network = model.model if isinstance(model, PreparedModel) else model
     return keras.Model(network.inputs, network.outputs)
-
-
-def _check_same_search(directory, asked):
-    path = directory / "search.json"
-    directory.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        found = json.loads(path.read_text())
-        names = [name for name in {**found, **asked} if found.get(name) != asked.get(name)]
-        if names:
-            difference = "; ".join(
-                f"{name} is {found.get(name)} there, {asked.get(name)} here" for name in names
-            )
-            raise ValueError(
-                f"`directory` {directory} holds another search: {difference}. Choose another "
-                "folder, or the same settings."
-            )
-    write_json(path, asked)

@@ -15,6 +15,7 @@ from keras_gappos.experiments.results import (
     environment,
     read_results,
 )
+from keras_gappos.experiments.tune_settings import TuneSettings
 from keras_gappos.files import replacing
 
 SETTINGS = {
@@ -22,6 +23,7 @@ SETTINGS = {
     "invariance": InvarianceSettings,
     "attack": AttackSettings,
     "channels": ChannelsSettings,
+    "tune": TuneSettings,
 }
 PUBLISHED = sorted((pathlib.Path(__file__).parents[2] / "examples/results").rglob("results.json"))
 

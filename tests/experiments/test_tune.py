@@ -1,13 +1,16 @@
 import dataclasses
 import gc
+import io
 import json
 
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
 from keras_gappos import data
 from keras_gappos.experiments import tune
+from keras_gappos.experiments.devices import Devices
 from keras_gappos.experiments.results import flags_of
 from keras_gappos.experiments.tune_settings import TuneSettings
 from keras_gappos.tuning.augshift_hypermodel import AugShiftHyperModel
@@ -156,6 +159,39 @@ def test_the_folder_of_another_search_is_refused_with_the_difference(tmp_path):
     with pytest.raises(ValueError, match="seed is 0 there, 3 here"):
         tune.run(tiny(tmp_path, trials=1, seed=3))
     assert (tmp_path / "results.json").read_text() == before
+
+
+def test_other_settings_are_refused_before_a_trial_has_ended_too(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(AugShiftHyperModel, "fit", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            tune.run(tiny(tmp_path))
+    for change in ({"measure_shift": 2}, {"train_images": 128}, {"normalize": False}):
+        with pytest.raises(ValueError, match=f"{next(iter(change))} is .* there"):
+            tune.run(tiny(tmp_path, **change))
+
+
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_a_log_begins_with_what_is_to_be_done(tmp_path):
+    text = io.StringIO()
+    tune.run(tiny(tmp_path, trials=2, epochs=2), Console(file=text))
+    assert text.getvalue().startswith("2 trials of 4 epochs in all\n")
+
+
+def test_data_that_do_not_fit_are_said_before_workers_are_started(tmp_path):
+    with pytest.raises(ValueError, match="`batch_size` must not exceed"):
+        tune.run(tiny(tmp_path, space=("batch_size=128",), workers=2))
+    assert not (tmp_path / "search/workers").exists()
+
+
+def test_devices_of_jax_must_share_each_batch_of_held_out_images_evenly(tmp_path, monkeypatch):
+    monkeypatch.setattr(tune, "use_devices", lambda distribute: Devices(replicas=2))
+    with pytest.raises(ValueError, match=r"`validation_images` must be a multiple.*=33, 2 devices"):
+        tune._devices(tiny(tmp_path, distribute="jax", validation_images=33))
+    tune._devices(tiny(tmp_path, distribute="jax", validation_images=32))
 
 
 @pytest.mark.slow

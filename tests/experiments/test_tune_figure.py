@@ -3,7 +3,7 @@ import pytest
 
 from keras_gappos.experiments.tune_axes import axis_of
 from keras_gappos.experiments.tune_figure import draw, pareto_front
-from keras_gappos.experiments.tune_report import rank_trials
+from keras_gappos.experiments.tune_ranking import rank_trials
 from tests.experiments.test_tune_report import OBJECTIVES, SETTINGS, random_rows, row
 
 FLOOR = "consistency_above_floor"
@@ -30,8 +30,9 @@ def test_the_chosen_trial_is_marked_and_the_front_is_a_line():
     rows = [row(0, 60.0, 90.0), row(1, 80.0, 70.0)]
     figure = drawn(rows, [])
     (ax,) = figure.axes
-    assert [text.get_text() for text in ax.texts] == ["trial 1"]
     star, front = ax.lines
+    assert star.get_label() == "best: trial 1"
+    assert not ax.texts  # which could cover a point
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (80.0, 70.0)
     assert list(zip(*front.get_data()))[1:3] == [(60.0, 90.0), (80.0, 70.0)]
     assert front.get_drawstyle() == "steps-pre"
@@ -61,7 +62,18 @@ def test_trials_below_the_floor_and_those_that_were_trained_on_are_thin():
     widths = [line.get_linewidth() for line in lines_of(figure)]  # trials 2, 3, 1, 0
     assert widths[0] == widths[2] < widths[1] < widths[3]
     texts = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
-    assert {"3 epochs", "9 epochs", "accuracy floor: 79.0 %", "Pareto front"} < set(texts)
+    assert {"3 epochs", "9 epochs", "accuracy floor: 79.00 %", "Pareto front"} < set(texts)
+    assert "open: trained further as another trial" in texts
+    texts = [text.get_text() for text in figure.subfigs[1].legends[0].get_texts()]
+    assert texts[1] == "thin: below the accuracy floor, or trained further as another trial"
+
+
+def test_the_names_of_the_axes_stand_on_two_lines_each_and_so_align():
+    rows = [row(0, settings={"width": 8, "flip": True}), row(1)]
+    (ax,) = drawn(rows, ["max_shift", "width", "flip"]).subfigs[1].axes
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels == ["max\nshift (px)", "width\n", "flip\n", "accuracy\n(%)"]
+    assert "coloured by accuracy" in ax.get_title()
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -98,6 +110,24 @@ def test_a_logarithmic_axis_puts_zero_at_its_foot():
     assert ticks[0] == (0.0, "0")
     _, ticks = axis_of("learning_rate", [0.0312, 0.0334])  # no round number between them
     assert [text for _, text in ticks] == ["0.031", "0.033"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "texts"),
+    [
+        ("learning_rate", [0.0035, 0.25], ["0.0035", "0.005", "0.01", "0.02", "0.05", "0.1"]),
+        ("learning_rate", [0.0098, 0.102], ["0.01", "0.02", "0.03", "0.05", "0.07", "0.1"]),
+        ("consistency_weight", [0.0, 0.13, 74.0], ["0", "0.13", "0.3", "1", "3", "10", "30"]),
+        ("val_accuracy", [21.8, 69.15], ["24", "32", "40", "48", "56", "64", "69.2"]),
+        ("max_shift", [1, 8], ["1", "2", "4", "6"]),
+    ],
+)
+def test_the_ends_of_an_axis_have_ticks_where_there_is_room(name, values, texts):
+    places, ticks = axis_of(name, values)
+    assert [text for _, text in ticks][: len(texts)] == texts
+    heights = [place for place, _ in ticks]
+    assert min(np.diff(heights)) >= 0.05
+    assert places.max() == 1.0 and heights[-1] > 0.95
 
 
 @pytest.mark.parametrize(

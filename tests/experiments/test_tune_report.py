@@ -7,13 +7,8 @@ import tyro
 from rich.console import Console
 
 from keras_gappos.experiments.invariance_settings import InvarianceSettings
-from keras_gappos.experiments.tune_report import (
-    accuracy_floor,
-    best_command,
-    make_table,
-    rank_trials,
-    write_report,
-)
+from keras_gappos.experiments.tune_ranking import rank_trials, without_stages
+from keras_gappos.experiments.tune_report import best_command, make_table, write_report
 
 SETTINGS = {
     "max_shift": 4,
@@ -112,38 +107,6 @@ def cells(text):
     return [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
 
 
-SCORES = [(70.0, 95.0), (80.0, 81.0), (79.5, 85.0), (79.0, 85.0), (78.9, 99.0)]
-
-
-@pytest.mark.parametrize(
-    ("objective", "tolerance", "order"),
-    [
-        ("val_accuracy", 1.0, [1, 2, 3, 4, 0]),
-        ("val_shift_consistency", 1.0, [4, 0, 2, 3, 1]),  # of equals, the more accurate one
-        ("consistency_above_floor", 1.0, [2, 3, 1, 4, 0]),  # a floor of 79, which trial 3 meets
-        ("consistency_above_floor", 0.0, [1, 2, 3, 4, 0]),
-        ("consistency_above_floor", 20.0, [4, 0, 2, 3, 1]),
-    ],
-)
-def test_trials_are_ranked_by_the_objective(objective, tolerance, order):
-    rows = [row(trial, *scores) for trial, scores in enumerate(SCORES)]
-    ranked = rank_trials([*rows, failed(5)], objective, tolerance)
-    assert [row["trial"] for row in ranked] == order
-
-
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_of_equal_trials_the_one_that_was_started_first_is_better(objective):
-    ranked = rank_trials([row(2), row(0), row(1)], objective, 1.0)
-    assert [row["trial"] for row in ranked] == [0, 1, 2]
-
-
-def test_the_floor_is_below_the_best_accuracy_and_only_for_the_objective_that_has_one():
-    rows = [row(0, 70.0), row(1, 75.5), failed(2)]
-    assert accuracy_floor(rows, "consistency_above_floor", 1.5) == 74.0
-    assert accuracy_floor(rows, "val_accuracy", 1.5) is None
-    assert accuracy_floor([failed(0)], "consistency_above_floor", 1.5) is None
-
-
 def test_the_table_shows_what_differs_and_names_what_does_not():
     rows = [row(trial, 70 + trial, settings={"max_shift": trial + 1}) for trial in range(7)]
     text = text_of(make_table([*rows, failed(7)], "val_accuracy", 1.0, count=2))
@@ -166,9 +129,44 @@ def test_the_table_fits_a_terminal_of_80_columns(names):
     text = text_of(make_table(rows, "val_shift_consistency", 1.0))
     assert "…" not in text
     assert len(text.splitlines()) < 25
-    for trial in rank_trials(rows, "val_shift_consistency", 1.0)[:5]:
+    for trial in without_stages(rank_trials(rows, "val_shift_consistency", 1.0))[:5]:
         assert f" {trial['trial']} " in text
         assert f" {trial['val_shift_consistency']:.2f} " in text
+
+
+def test_a_trial_that_another_one_continues_has_no_line_but_is_counted(tmp_path):
+    rows = [row(0, 60.0), row(1, 70.0), row(2, 80.0, continues=1, initial_epoch=3, epochs=9)]
+    rows += [row(3, 50.0), failed(4, continues=3)]
+    text = text_of(make_table(rows, "val_accuracy", 1.0))
+    lines = [line.split() for line in text.splitlines()]
+    # 4 has failed, so that 3 is the last one of its settings
+    trials = [line[1] for line in lines if len(line) == 5 and line[0].isdigit()]
+    assert trials == ["2", "0", "3"]
+    assert "4 completed trials, 1 failed; left out: 1 trained further as another trial." in text
+    write_report(tmp_path, content(rows, "val_accuracy"))
+    text = (tmp_path / "table.md").read_text()
+    assert [line[1] for line in cells(text)[2:]] == ["2", "0", "3"]
+    assert "4 trials completed (1 of them trained further as another trial), 1 failed;" in text
+
+
+def test_settings_are_in_the_order_of_the_search_space_wherever_they_come_from():
+    rows = [row(trial, settings={"max_shift": trial, "flip": trial > 1}) for trial in (1, 2)]
+    for shuffled in rows:
+        settings = {"new": 1, **dict(sorted(shuffled["settings"].items())), "newer": 2}
+        shuffled["settings"] = settings
+    text = text_of(make_table(rows, "val_accuracy", 1.0))
+    assert text.index("max") < text.index("flip")
+    assert " ".join(text.split()).endswith(
+        "The same in all: consistency weight 1.3, learning rate 0.08, weight decay 0.005, batch "
+        "size 128, width 16, depth 18, stem cifar, downsampling stride, fill mode constant, new 1, "
+        "newer 2."
+    )
+
+
+def test_a_shift_of_one_pixel_is_of_one_pixel(tmp_path):
+    for shift, words in ((1, "up to 1 pixel down"), (4, "up to 4 pixels down")):
+        write_report(tmp_path, content([failed(0)], measure_shift=shift))
+        assert words in (tmp_path / "table.md").read_text()
 
 
 def test_before_a_trial_is_completed_there_is_no_table():
@@ -252,7 +250,8 @@ def test_the_report_has_the_best_five_and_what_became_of_the_others(tmp_path):
     assert "Searched with Hyperband: AugShift is trained for up to 9 epochs" in text
     assert "first 12,000 training images; the last 2,000 of them are held out" in text
     assert "The best trial is the one with the highest accuracy." in text
-    assert "7 trials completed, 3 failed; 27 epochs trained in 5.0 minutes of 2 workers" in text
+    assert "7 trials completed (1 of them trained further as another trial), 3 failed;" in text
+    assert "27 epochs trained in 5.0 minutes of 2 workers" in text
     assert "- Failed, trials 7, 9: loss became NaN in epoch 2\n" in text
     assert "- Failed, trial 8: out of memory\n" in text
     assert f"```sh\n{best_command(content(rows, 'val_accuracy'))}\n```" in text

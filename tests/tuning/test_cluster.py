@@ -14,7 +14,6 @@ import pytest
 from keras_tuner.src.protos import get_service
 
 from keras_gappos.tuning.cluster import (
-    LocalWorkers,
     Role,
     beating,
     connect,
@@ -23,6 +22,7 @@ from keras_gappos.tuning.cluster import (
     serve,
     wait_for_chief,
 )
+from keras_gappos.tuning.local_workers import LocalWorkers
 from tests.tuning.toy_search import toy_tuner
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -231,6 +231,40 @@ def test_a_proxy_does_not_stand_between_a_worker_and_its_chief(chief, monkeypatc
         request, timeout=10
     )
     assert answer.trial.trial_id in chief.oracle.trials
+
+
+@pytest.fixture
+def worker(chief, monkeypatch):
+    """Makes this process a worker of the chief."""
+    for name, value in dataclasses.replace(chief.role, name="worker0").environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_worker_has_the_best_of_the_whole_search_though_its_chief_has_gone(
+    chief, worker, tmp_path
+):
+    tuner = toy_tuner(tmp_path / "search", trials=2)
+    tuner.search()
+    chief.thread.join(10)
+    best = max(trial.hyperparameters["x"] for trial in chief.oracle.trials.values())
+    assert tuner.get_best_hyperparameters()[0]["x"] == best
+    assert float(tuner.get_best_models()[0].layers[-1].bias[0]) == 100 * best + 1
+    assert not (tmp_path / "search/worker0.json").exists()
+
+
+def test_a_worker_of_another_search_or_with_another_folder_is_refused(chief, worker, tmp_path):
+    with pytest.raises(ValueError, match=r"makes another search.*epochs is 1 there, 2 here"):
+        toy_tuner(tmp_path / "search", trials=2, epochs=2).search()
+    with pytest.raises(ValueError, match="images is None there, 5 here"):
+        toy_tuner(tmp_path / "search", trials=2, details={"images": 5}).search()
+    with pytest.raises(FileNotFoundError, match="All processes must see the same folder"):
+        toy_tuner(tmp_path / "elsewhere", trials=2).search()
+    assert not chief.oracle.trials
+
+
+def test_an_address_of_ipv6_is_bracketed():
+    assert Role("chief", "::1", 8000).target == "[::1]:8000"
+    assert Role("chief", "::1", 8000).is_local
 
 
 def test_a_worker_beats_once_however_often_it_is_asked_to(chief, tmp_path):

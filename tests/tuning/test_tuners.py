@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import json
 import types
@@ -5,6 +6,7 @@ import types
 import keras_tuner
 import pytest
 
+from keras_gappos.tuning import tuners
 from keras_gappos.tuning.cluster import Role
 from keras_gappos.tuning.tuners import count_epochs
 from tests.tuning.toy_search import ToyHyperModel, toy_tuner
@@ -136,13 +138,37 @@ def test_a_chief_goes_on_with_what_one_process_began(tmp_path, monkeypatch):
     assert tuner.oracle.create_trial("worker0").status == "STOPPED"
 
 
-def test_a_failed_trial_is_kept_with_its_message(tmp_path):
+def test_a_failed_trial_is_kept_with_its_message(tmp_path, capfd):
     failing = accuracies(searched(tmp_path / "first"))[1]
     tuner = searched(tmp_path, hypermodel=ToyHyperModel(failing=(failing,)))
     trials = tuner.oracle.trials
     assert [trial.status for trial in trials.values()].count("COMPLETED") == 5
     assert trials["1"].status == "FAILED"
     assert f"diverged at x={failing}" in trials["1"].message
+    assert capfd.readouterr().err == ""  # no traceback
+
+
+def test_an_interrupt_that_keras_swallows_is_no_failure_of_the_trial(tmp_path, monkeypatch):
+    class Swallowed(ToyHyperModel):
+        def fit(self, hp, model, **arguments):
+            if len(self.runs) == 2:
+                raise TypeError("about something else")
+            return super().fit(hp, model, **arguments)
+
+    @contextlib.contextmanager
+    def interrupts_kept():  # as if there had been one
+        try:
+            yield
+        except TypeError as error:
+            raise KeyboardInterrupt from error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuners, "interrupts_kept", interrupts_kept)
+        with pytest.raises(KeyboardInterrupt):
+            searched(tmp_path, hypermodel=Swallowed())
+    tuner = searched(tmp_path)
+    assert {trial.status for trial in tuner.oracle.trials.values()} == {"COMPLETED"}
+    assert tuner.oracle.records["2"]["starts"] == 2
 
 
 def test_a_search_in_which_all_fail_says_why(tmp_path):
