@@ -12,14 +12,14 @@ _POLYPHASE = (
     "Chaman and Dokmanic, CVPR 2021)."
 )
 _AUGSHIFT = (
-    "Trained with AugShift: each image is shifted twice, by up to {shift} pixels, and the distance "
+    "Trained with AugShift: each image is shifted twice, by up to {shift}, and the distance "
     "between the two pooled latents is added to the loss, times {weight:g}."
 )
 _METHODS = {
     "resnet18": ["The plain network, trained on images as they are."],
     "blurpool": [_BLUR, "Trained on images as they are."],
     "augshift": [_AUGSHIFT],
-    "shift": ["Trained on images that are each shifted once at random, by up to {shift} pixels."],
+    "shift": ["Trained on images that are each shifted once at random, by up to {shift}."],
     "aps": [_POLYPHASE, "Trained on images as they are."],
     "augshift_blurpool": [_BLUR, _AUGSHIFT],
     "augshift_aps": [_POLYPHASE, _AUGSHIFT],
@@ -38,7 +38,10 @@ def about_location(settings, row):
 
 def about_invariance(settings, row):
     """How a network of the invariance experiment was trained."""
-    shift = settings.get("train_shift") or settings["max_shift"]
+    shift = f"{settings.get('train_shift') or settings['max_shift']} pixels"
+    fill_mode = settings.get("fill_mode", "constant")
+    if fill_mode != "constant":
+        shift += f" with fill mode {fill_mode!r} at the border"
     text = " ".join(_METHODS[row["method"]])
     return text.format(shift=shift, weight=row.get("consistency_weight", 0.0))
 

@@ -22,6 +22,7 @@ from keras_gappos.experiments.image_data import load_training_images
 from keras_gappos.experiments.precision import dtype_policy
 from keras_gappos.experiments.results import ResultFolder, flags_of, recorded_settings
 from keras_gappos.experiments.tune_report import make_table, write_report
+from keras_gappos.experiments.tune_watch import SearchWatch
 from keras_gappos.tuning.augshift_hypermodel import AugShiftHyperModel
 from keras_gappos.tuning.cluster import (
     Role,
@@ -37,15 +38,12 @@ from keras_gappos.tuning.local_workers import (
     command_of,
     worker_folder,
 )
-from keras_gappos.tuning.oracles import last_line
 from keras_gappos.tuning.search_space import parse_space
 from keras_gappos.tuning.tuners import count_epochs, make_tuner
 
 _START_TIMEOUT = 300.0  # seconds that a worker's chief may take to load its data
 _TIMEOUT, _LOCAL_TIMEOUT = 60.0, 10.0  # seconds that it may be away later
-_ENDED = ("COMPLETED", "FAILED")
 _NO_PART_OF_A_SEARCH = ("distribute", "jit_compile")  # each process has devices of its own
-_HYPERBAND = "tuner/"  # what its own entries among a trial's values begin with
 
 
 def run(settings, console=None):
@@ -137,7 +135,7 @@ def _lead(settings, role, devices, console):
             display.log(f"{len(epochs)} trials of {sum(epochs)} epochs in all")
             if role:
                 display.log(f"the chief listens at {role.target}")
-            watch = _Watch(folder, display, len(epochs))
+            watch = SearchWatch(folder, display, len(epochs))
             tuner = _make_tuner(settings, data, devices, watch.listen)
             watch.resume(tuner.oracle)
             if role or settings.workers:
@@ -230,94 +228,3 @@ def _make_tuner(settings, data, devices, listener=None):
 
 def _table(settings, rows):
     return make_table(rows, settings.objective, settings.tolerance)
-
-
-def rows_of(oracle):
-    """The trials of an oracle that have ended, as rows.
-
-    Args:
-        oracle: a `keras_gappos.tuning.oracles.KeptOracle`.
-    """
-
-    def row(trial):
-        values, record = trial.hyperparameters.values, oracle.records[trial.trial_id]
-        before = values.get("tuner/trial_id")
-        return {
-            "trial": int(trial.trial_id),
-            "status": trial.status,
-            "settings": {k: v for k, v in values.items() if not k.startswith(_HYPERBAND)},
-            "epochs": values.get("tuner/epochs"),
-            "initial_epoch": values.get("tuner/initial_epoch", 0),
-            "continues": None if before is None else int(before),
-            "val_accuracy": _percent(trial, "val_accuracy"),
-            "val_shift_consistency": _percent(trial, "val_shift_consistency"),
-            "score": trial.score,
-            **{key: record[key] for key in ("seconds", "starts", "worker", "started")},
-            "message": last_line(trial.message),
-        }
-
-    ended = [trial for trial in oracle.trials.values() if trial.status in _ENDED]
-    return sorted(map(row, ended), key=lambda row: row["trial"])
-
-
-def _percent(trial, metric):
-    if trial.status != "COMPLETED":
-        return None
-    return round(100 * trial.metrics.get_last_value(metric), 4)
-
-
-class _Watch(keras.callbacks.Callback):
-    """Puts ended trials on disk and shows how far the search is; callback and listener in one."""
-
-    def __init__(self, folder, display, trials):
-        super().__init__()
-        self._folder, self._display, self._trials = folder, display, trials
-        self._shown = 0  # epochs
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def resume(self, oracle):
-        """Counts what an earlier run has done."""
-        self._shown = self._epochs_of(self._rows(oracle))
-        self._display.skip(self._shown)
-        self.listen(oracle)
-
-    def listen(self, oracle):
-        """A trial has begun or ended."""
-        rows, known = self._rows(oracle), {row["trial"] for row in self._folder.rows}
-        ended = [row for row in rows if row["trial"] not in known]
-        if ended:
-            self._folder.put(rows)
-            write_report(self._folder.path, self._folder.content)
-            self._display.advance(self._epochs_of(rows) - self._shown)
-            self._shown = self._epochs_of(rows)
-            for row in ended:
-                self._display.log(_line(row))
-        running = sorted(int(trial.trial_id) for trial in oracle.ongoing_trials.values())
-        self._name = "trial " + ", ".join(map(str, running))
-        self._display.show(rows, f"{len(rows)} of {self._trials} trials done, {self._name}")
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Counts an epoch of a trial of this process."""
-        self._shown += 1
-        self._display.advance(1)
-        figures = ", ".join(f"{key} {value:.4f}" for key, value in (logs or {}).items())
-        self._display.log(f"{self._name}, epoch {epoch + 1}: {figures}")
-
-    def _rows(self, oracle):
-        epochs = self._folder.content["settings"]["epochs"]
-        return [{**row, "epochs": row["epochs"] or epochs} for row in rows_of(oracle)]
-
-    def _epochs_of(self, rows):
-        return sum(row["epochs"] - row["initial_epoch"] for row in rows)
-
-
-def _line(row):
-    name = f"trial {row['trial']}"
-    if row["status"] == "FAILED":
-        return f"{name} failed: {row['message']}"
-    return (
-        f"{name}: {row['val_accuracy']:.2f} % accurate, {row['val_shift_consistency']:.2f} % "
-        f"consistent in {row['seconds']:.0f} s"
-    )

@@ -190,7 +190,11 @@ def _markdown(content, ranked):
     parts.append(_explanation(content["settings"], rows))
     if ranked:
         merit = _merit(rows, content["settings"]["objective"], content["settings"]["tolerance"])
-        parts.append(f"The best trial is the one with {merit}.")
+        error = _standard_error(ranked[0]["val_accuracy"], content["settings"])
+        parts.append(
+            f"The best trial is the one with {merit}. Its accuracy has a standard error of "
+            f"{error:.1f} points."
+        )
         best = without_stages(ranked)[:_LISTED]
         parts.append(_plain(_table(_columns(best, _differing(rows)), box.MARKDOWN)))
     else:
@@ -231,6 +235,11 @@ def _explanation(settings, rows):
         f"is of images as they are, consistency is how often two shifts of an image{size} get the "
         f"same class.{goes_on}"
     )
+
+
+def _standard_error(accuracy, settings):
+    """That of an accuracy on the held out images, in percentage points."""
+    return (accuracy * (100 - accuracy) / settings["validation_images"]) ** 0.5
 
 
 def _count_sentence(rows, ranked):

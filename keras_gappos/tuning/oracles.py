@@ -15,6 +15,7 @@ import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_gappos.files import write_json
+from keras_gappos.tuning.accuracy_floor import rank_above_floor
 
 ABOVE_FLOOR = "consistency_above_floor"
 _MAX_LOSSES = 3  # of one trial's workers, before their deaths are taken for its own fault
@@ -23,27 +24,6 @@ MESSAGE = "message.txt"  # of a failed trial, from its worker, in the trial's fo
 WEIGHTS = "network.weights.h5"
 _KEPT = 3  # trained networks that are kept, beside those that may be trained on
 ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
-_ROUNDING = 1e-6  # of accuracies, which are float32
-
-
-def rank_above_floor(accuracies, consistencies, tolerance):
-    """Scores whose order is: consistent and accurate enough first.
-
-    Networks whose accuracy is at most `tolerance` below the best one's are compared by consistency;
-    each other one is below all of these, the lower the less accurate it is.
-
-    Args:
-        accuracies: array `(n,)`, in [0, 1].
-        consistencies: array `(n,)`, in [0, 1].
-        tolerance: in percentage points, at least 0.
-
-    Returns:
-        Array `(n,)`: the consistency, or a negative number.
-    """
-    accuracies = np.asarray(accuracies, "float64")
-    floor = accuracies.max(initial=0.0) - tolerance / 100
-    below = floor - accuracies
-    return np.where(below <= _ROUNDING, np.asarray(consistencies, "float64"), -below)
 
 
 class KeptOracle:

@@ -3,20 +3,14 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import keras_tuner
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from keras_gappos.tuning.hyperband_oracle import HyperbandOracle
 from keras_gappos.tuning.oracles import (
     ABOVE_FLOOR,
     RandomOracle,
     last_line,
-    rank_above_floor,
 )
-
-PERCENT = st.integers(0, 100).map(lambda value: value / 100)
 
 
 def oracle_in(folder, Oracle=RandomOracle, objective="val_accuracy", **arguments):
@@ -36,28 +30,6 @@ def finish(oracle, trial, accuracy=0.5, consistency=0.5, status="COMPLETED"):
         oracle.update_trial(trial.trial_id, {**values, ABOVE_FLOOR: consistency})
     trial.status = status
     oracle.end_trial(trial)
-
-
-def test_above_the_floor_consistency_decides_and_below_it_accuracy():
-    scores = rank_above_floor([0.80, 0.795, 0.785, 0.60], [0.5, 0.7, 0.9, 0.99], tolerance=1.0)
-    assert list(np.argsort(-scores)) == [1, 0, 2, 3]
-    assert list(scores[:2]) == [0.5, 0.7]
-    assert (scores[2:] < 0).all()
-
-
-@given(st.integers(20, 2000))
-def test_an_accuracy_just_on_the_floor_is_not_below_it_for_being_rounded(right):
-    best, floor = (float(np.float32(n / 2000)) for n in (right, right - 20))
-    assert list(rank_above_floor([best, floor], [0.5, 0.6], tolerance=1.0)) == [0.5, 0.6]
-
-
-@given(st.lists(st.tuples(PERCENT, PERCENT), min_size=1), st.integers(0, 50))
-def test_the_best_score_is_the_most_consistent_one_that_is_accurate_enough(pairs, tolerance):
-    accuracies, consistencies = zip(*pairs)
-    best = int(np.argmax(rank_above_floor(accuracies, consistencies, tolerance)))
-    floor = max(accuracies) - tolerance / 100 - 1e-6
-    assert accuracies[best] >= floor
-    assert consistencies[best] == max(c for a, c in pairs if a >= floor)
 
 
 def test_a_better_trial_lowers_the_score_of_one_that_it_leaves_below_the_floor(tmp_path):
