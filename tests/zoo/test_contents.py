@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -45,8 +46,10 @@ def test_cards_and_readme_are_those_of_the_entries():
 def test_figures_and_commands_are_those_of_the_results():
     for model in MODELS:
         content = json.loads((ROOT / model.results).read_text())
-        fields = {found.name: found.fields for found in publications(content)}[model.name]
-        for field, value in fields.items():
+        (fields,) = (p.fields for p in publications(content) if p.fields["key"] == model.key)
+        tag = model.name.removeprefix(fields["name"])
+        assert re.fullmatch("(_[a-z0-9_]+)?", tag)
+        for field, value in (fields | {"name": fields["name"] + tag}).items():
             assert getattr(model, field) == value, (model.name, field)
         assert len(model.commit) == 40
 
