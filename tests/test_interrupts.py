@@ -9,7 +9,7 @@ from keras_gappos.interrupts import interrupts_kept
 # In a process of its own: a test's process belongs to pytest, which may end at a signal.
 SCRIPT = """
 import os, signal, time
-from keras_gappos.interrupts import interrupts_kept
+from keras_gappos.interrupts import EndAtInterrupt, interrupts_kept
 
 def swallow_an_interrupt():  # as Keras does with one that comes while it looks at symbolic shapes
     try:
@@ -29,6 +29,15 @@ except KeyboardInterrupt as error:
 with interrupts_kept(), interrupts_kept():
     swallow_an_interrupt()  # and what follows goes well
 try:
+    with interrupts_kept(), interrupts_kept():
+        EndAtInterrupt().on_train_batch_end(0)
+        swallow_an_interrupt()
+        EndAtInterrupt().on_train_batch_end(1)
+        print("it goes on")
+except KeyboardInterrupt:
+    print("ended at a step")
+EndAtInterrupt().on_train_batch_end(0)  # that one is over
+try:
     with interrupts_kept():
         raise TypeError("of its own")
 except TypeError as error:
@@ -41,6 +50,7 @@ def test_an_error_after_an_interrupt_is_one():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.stdout.splitlines() == [
         "interrupted by TypeError('about something else')",
+        "ended at a step",
         "of its own",
         "True",
     ], done.stderr

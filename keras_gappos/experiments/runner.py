@@ -9,6 +9,7 @@ from rich.console import Console
 from keras_gappos.experiments.backup import EpochBackup
 from keras_gappos.experiments.display import RunDisplay
 from keras_gappos.files import replacing
+from keras_gappos.interrupts import EndAtInterrupt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ def fit_with_backup(
                 initial_epoch=backup.epochs,
                 epochs=epochs,
                 verbose=0,
-                callbacks=[*starting, *callbacks, backup],
+                callbacks=[*starting, *callbacks, backup, EndAtInterrupt()],
             )
     display.skip(epoch_work * (epochs - backup.epochs))
     return backup

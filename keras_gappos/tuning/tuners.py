@@ -14,7 +14,7 @@ from keras_tuner.engine.trial import TrialStatus
 
 from keras_gappos.arguments import integer, one_of
 from keras_gappos.files import replacing, write_json
-from keras_gappos.interrupts import interrupts_kept
+from keras_gappos.interrupts import EndAtInterrupt, interrupts_kept
 from keras_gappos.training.prepared_model import PreparedModel
 from keras_gappos.tuning.hyperband_oracle import HyperbandOracle
 from keras_gappos.tuning.oracles import (
@@ -229,7 +229,7 @@ class SearchTuner(keras_tuner.Tuner):
             *args,
             epochs=hp.values.get("tuner/epochs", self._epochs),
             initial_epoch=hp.values.get("tuner/initial_epoch", 0),
-            callbacks=callbacks,
+            callbacks=[*callbacks, EndAtInterrupt()],
             **kwargs,
         )
         metrics = {name: float(values[-1]) for name, values in history.history.items()}
