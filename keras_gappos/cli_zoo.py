@@ -77,7 +77,7 @@ def make_table(models) -> Table:
 
 
 def _scores(model):
-    main = ("accuracy", "top1", "miou", "consistency_exact")
+    main = ("accuracy", "top1", "miou", "consistency_random")
     return "/".join(f"{model.figures[name]:.1f}" for name in main if name in model.figures)
 
 
@@ -162,7 +162,7 @@ def complain(findings) -> str:
     names = dict.fromkeys(finding.model for finding in bad)
     return (
         f"{len(bad)} of {len(findings)} checks failed, of {', '.join(names)}; the lines above tell "
-        "what helps."
+        "what is wrong."
     )
 
 

@@ -28,7 +28,7 @@ def run(*flags):
 
 
 def test_list_shows_each_model_in_80_columns(zoo_folder, register, capsys, offline):
-    figures = {"top1": 78.14, "consistency_exact": 85.26, "worst_case": 61.0}
+    figures = {"top1": 78.14, "consistency_random": 85.26, "worst_case": 61.0}
     model = add_files(zoo_folder, entry(figures=figures))
     register(model, permutenet_entry(LONG))
     assert run("list") == 0
@@ -134,7 +134,7 @@ def test_verify_ends_with_status_1_where_a_file_is_damaged(zoo_folder, register,
 def test_a_complaint_names_each_model_once():
     findings = [Finding(name, "weights", "damaged") for name in ("a.x", "a.x", "b.x")]
     text = cli_zoo.complain([*findings, Finding("c.x", "weights", "intact")])
-    assert text == "3 of 4 checks failed, of a.x, b.x; the lines above tell what helps."
+    assert text == "3 of 4 checks failed, of a.x, b.x; the lines above tell what is wrong."
     assert cli_zoo.complain([]) == ""
 
 

@@ -56,7 +56,7 @@ def publish(
     Raises:
         ValueError: for results that the zoo does not take, weights of another network, files that
             are too large, a model of other results, or another backend than TensorFlow, which
-            SavedModels need; the zoo is as before then.
+            SavedModels need; what was in the zoo is as before then.
         OSError: if a folder cannot be read or written.
     """
     if keras.backend.backend() != "tensorflow":
@@ -162,6 +162,7 @@ def _save_weights(network, path, model):
     same_top1 = (wanted.argmax(-1) == got.argmax(-1)).all()
     if np.abs(got - wanted).max() <= _HALF and same_top1:
         os.replace(half, path)
+    half.unlink(missing_ok=True)
 
 
 def copy_as_float16(source, target):

@@ -13,14 +13,17 @@ _POLYPHASE = (
 )
 _AUGSHIFT = (
     "Trained with AugShift: each image is shifted twice, by up to {shift}, and the distance "
-    "between the two pooled latents is added to the loss, times {weight:g}."
+    "between the two pooled latents is added to the loss, times {weight:g}{mirrored}."
 )
+_UNSHIFTED = "Trained on images that are not shifted{mirrored}."
 _METHODS = {
-    "resnet18": ["The plain network, trained on images as they are."],
-    "blurpool": [_BLUR, "Trained on images as they are."],
+    "resnet18": ["The plain network, trained on images that are not shifted{mirrored}."],
+    "blurpool": [_BLUR, _UNSHIFTED],
     "augshift": [_AUGSHIFT],
-    "shift": ["Trained on images that are each shifted once at random, by up to {shift}."],
-    "aps": [_POLYPHASE, "Trained on images as they are."],
+    "shift": [
+        "Trained on images that are each shifted once at random, by up to {shift}{mirrored}."
+    ],
+    "aps": [_POLYPHASE, _UNSHIFTED],
     "augshift_blurpool": [_BLUR, _AUGSHIFT],
     "augshift_aps": [_POLYPHASE, _AUGSHIFT],
 }
@@ -29,21 +32,26 @@ _METHODS = {
 def about_location(settings, row):
     """How a network of the location experiment was trained."""
     target = {"location": "the cell that the image is on", "class": "the image's class"}
-    mirrored = ", half of them mirrored" if settings["flip"] else ""
     return (
         f"Trained to name {target[row['task']]}, on images on random cells of a "
-        f"{row['grid_size']}x{row['grid_size']} grid{mirrored}."
+        f"{row['grid_size']}x{row['grid_size']} grid{_mirrored(settings)}."
     )
+
+
+def _mirrored(settings):
+    return "; half of the images are mirrored" if settings["flip"] else ""
 
 
 def about_invariance(settings, row):
     """How a network of the invariance experiment was trained."""
-    shift = f"{settings.get('train_shift') or settings['max_shift']} pixels"
+    size = settings.get("train_shift") or settings["max_shift"]
+    shift = f"{size} pixel{'' if size == 1 else 's'}"
     fill_mode = settings.get("fill_mode", "constant")
     if fill_mode != "constant":
         shift += f" with fill mode {fill_mode!r} at the border"
     text = " ".join(_METHODS[row["method"]])
-    return text.format(shift=shift, weight=row.get("consistency_weight", 0.0))
+    weight = row.get("consistency_weight", 0.0)
+    return text.format(shift=shift, weight=weight, mirrored=_mirrored(settings))
 
 
 def about_attack(settings, row):

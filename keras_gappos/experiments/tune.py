@@ -22,6 +22,7 @@ from keras_gappos.experiments.image_data import load_training_images
 from keras_gappos.experiments.precision import dtype_policy
 from keras_gappos.experiments.results import ResultFolder, flags_of, recorded_settings
 from keras_gappos.experiments.tune_report import make_table, write_report
+from keras_gappos.experiments.tune_settings import TuneSettings
 from keras_gappos.experiments.tune_watch import SearchWatch
 from keras_gappos.tuning.augshift_hypermodel import AugShiftHyperModel
 from keras_gappos.tuning.cluster import (
@@ -208,8 +209,6 @@ def _make_tuner(settings, data, devices, listener=None):
     )
     hypermodel.devices = devices
     hypermodel.checked(images, labels, data[1])  # else each worker would find out
-    details = recorded_settings(dataclasses.asdict(settings))
-    details = {k: v for k, v in details.items() if k not in _NO_PART_OF_A_SEARCH}
     return make_tuner(
         settings.tuner,
         hypermodel,
@@ -222,8 +221,15 @@ def _make_tuner(settings, data, devices, listener=None):
         settings.seed,
         listener,
         devices.strategy,
-        details,
+        _details(settings),
     )
+
+
+def _details(settings):
+    """The settings that are not at their defaults, as those are that a later version may add."""
+    given, usual = (recorded_settings(dataclasses.asdict(s)) for s in (settings, TuneSettings()))
+    free = _NO_PART_OF_A_SEARCH
+    return {k: v for k, v in given.items() if v != usual[k] and k not in free}
 
 
 def _table(settings, rows):

@@ -187,7 +187,7 @@ def _table(columns, style):
 def _markdown(content, ranked):
     rows, environment = content["rows"], content["environment"]
     parts = [f"# Settings of AugShift, searched on {content['settings']['dataset']}"]
-    parts.append(_explanation(content["settings"], rows))
+    parts.append(_explanation(content["settings"], rows, ranked))
     if ranked:
         merit = _merit(rows, content["settings"]["objective"], content["settings"]["tolerance"])
         error = _standard_error(ranked[0]["val_accuracy"], content["settings"])
@@ -215,7 +215,7 @@ def _markdown(content, ranked):
     return "\n\n".join(parts) + "\n"
 
 
-def _explanation(settings, rows):
+def _explanation(settings, rows, ranked):
     tuner = _TUNERS.get(settings["tuner"], settings["tuner"])
     images, held_out = settings.get("train_images"), settings["validation_images"]
     used = f"the first {images:,} training images" if images else "the training images"
@@ -226,7 +226,7 @@ def _explanation(settings, rows):
     goes_on = (
         " Where a trial goes on with the network of an earlier one, its epochs are those of both, "
         "and the table leaves the earlier one out, unless that is the best."
-        if any(row["continues"] is not None for row in rows)
+        if trained_further(ranked)
         else ""
     )
     return (

@@ -19,7 +19,8 @@ SHARED_MEMORY = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLO
 class LocalWorkers:
     """The workers of one machine, as processes that are started again if they die.
 
-    They share the cores and the GPUs: of several GPUs each worker has one, in turn.
+    They share the cores and the GPUs: of several GPUs each worker has one, in turn, which is why
+    a trial cannot be trained on several.
 
     Args:
         count: number of them.
@@ -76,7 +77,9 @@ class LocalWorkers:
 
     def _ending(self, name, status):
         """How a worker ended, in one line."""
-        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        how = f"exit status {status}"
+        if status < 0:
+            how = f"signal {-status} ({signal.strsignal(-status)})"
         lines = self._log(name).read_text(errors="replace").strip().splitlines()
         last = f", and {self._log(name)} ends with: {' / '.join(lines[-3:])}" if lines else ""
         return f"{name} ended with {how}{last}"
@@ -115,7 +118,7 @@ def environments(count, given, gpus):
     shared = {**dict.fromkeys(_THREADS, threads), **SHARED_MEMORY, **given}
     found = {f"worker{number}": dict(shared) for number in range(count)}
     for number, environment in enumerate(found.values()):
-        if gpus:
+        if gpus[1:]:
             environment[_GPUS] = gpus[number % len(gpus)]
     return found
 
@@ -132,7 +135,8 @@ def find_gpus(given=os.environ, devices=pathlib.Path("/dev")):
     """
     if _GPUS in given:
         return [name for name in given[_GPUS].split(",") if name]
-    return sorted(path.name[6:] for path in devices.glob("nvidia[0-9]*"))
+    # CUDA numbers those that it finds from 0, whatever their files are called.
+    return [str(number) for number, _ in enumerate(devices.glob("nvidia[0-9]*"))]
 
 
 def command_of(arguments):

@@ -6,6 +6,7 @@ import pathlib
 from keras_gappos.files import write_json
 
 FILE_NAME = "search.json"
+_USUAL = "as usual"  # of what was not given
 
 
 def check_same_search(directory, asked):
@@ -51,7 +52,8 @@ def _check(path, asked, complaint):
     names = [name for name in {**found, **asked} if found.get(name) != asked.get(name)]
     if names:
         difference = "; ".join(
-            f"{name} is {found.get(name)} there, {asked.get(name)} here" for name in names
+            f"{name} is {found.get(name, _USUAL)} there, {asked.get(name, _USUAL)} here"
+            for name in names
         )
         raise ValueError(f"{complaint}: {difference}. Choose another folder, or the same settings.")
     return True

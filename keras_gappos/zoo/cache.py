@@ -10,7 +10,7 @@ import warnings
 from keras_gappos.zoo import archive
 from keras_gappos.zoo.registry import info
 from keras_gappos.zoo.sources import find_source
-from keras_gappos.zoo.transport import download, time_for
+from keras_gappos.zoo.transport import download, longest_time
 
 CACHE_VARIABLE = "KERAS_GAPPOS_CACHE"
 FORMATS = ("weights", "saved_model")
@@ -60,7 +60,7 @@ def fetch(name: str, format: str = "weights") -> pathlib.Path:
     folder = path.with_suffix("")
     if archive.matches(path, folder):
         return folder
-    with _writing(path.parent, time_for(file)):
+    with _writing(path.parent, longest_time(file)):
         if not archive.matches(path, folder):  # another process may have been at it
             if os.path.lexists(folder):
                 _say(f"{folder} is damaged, and is unpacked again.")
@@ -82,7 +82,7 @@ def fetch_file(file) -> pathlib.Path:
     if is_intact(path, file):
         return path
     source = find_source()
-    with _writing(path.parent, time_for(file)):
+    with _writing(path.parent, longest_time(file)):
         if not is_intact(path, file):  # another process may have been at it
             if os.path.lexists(path):
                 _say(f"{path} is damaged, and is fetched again.")

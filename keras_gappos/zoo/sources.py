@@ -87,9 +87,11 @@ def check_url(url):
         ValueError: for any other.
     """
     if not _may_be_fetched(url):
+        # The rest is shown: what stands before an @ may be why it is refused.
+        url = re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", url)
         raise ValueError(
             f"The zoo's URL, such as that in {SOURCE_VARIABLE}, must be https; http is for this "
-            f"very machine alone, such as http://127.0.0.1:8000/. Received: {without_password(url)}"
+            f"very machine alone, such as http://127.0.0.1:8000/. Received: {url}"
         )
     return url
 
@@ -112,8 +114,8 @@ def _is_loopback(host):
 
 
 def without_password(text) -> str:
-    """A text without the passwords of the URLs in it."""
-    return re.sub(r"(://[^/\s:@]*):[^/\s@]*@", r"\1:***@", text)
+    """A text without the passwords and tokens of the URLs in it."""
+    return re.sub(r"://[^/\s]*@", "://***@", text)
 
 
 def _checked_folder(named):

@@ -48,10 +48,12 @@ def download(file, source, path):
     except (ValueError, OSError) as error:  # those of requests are OSErrors
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise  # about where it goes, not where it comes from
+        # What the error was raised from may show a password in a traceback.
+        cause = error if source.shown == source.place else None
         raise OSError(
             f"Could not fetch {file.path} from {source.shown}: {_reason(error)}. Set "
             f"{SOURCE_VARIABLE} to another folder or URL that holds the zoo's files."
-        ) from error
+        ) from cause
 
 
 def _from_folder(location, target, file):
@@ -85,11 +87,15 @@ def _from_url(url, target, file):
         with bar, checked:
             fetch(url, checked, None)
 
-    _run_in_time(work, time_for(file), checked.close)
+    _run_in_time(work, _time_for(file), checked.close)
 
 
-def time_for(file) -> float:
-    """How long the transport of a `ZooFile` may take, in seconds."""
+def longest_time(file) -> float:
+    """How long `download` of a `ZooFile` may take, in seconds."""
+    return (1 + _RETRIES) * _time_for(file)
+
+
+def _time_for(file):
     return _GRACE + file.bytes / _SLOWEST
 
 
@@ -114,6 +120,9 @@ def _run_in_time(work, seconds, give_up):
         give_up()
         # No ValueError: pooch would try again, for as long.
         raise TimeoutError(f"it came too slowly, in more than {seconds:,.0f} seconds") from None
+    except BaseException:  # Ctrl-C
+        give_up()
+        raise
     if error is not None:
         raise error
 
@@ -139,7 +148,7 @@ class _CheckedFile:
     def __init__(self, path, file):
         self._path, self._file = pathlib.Path(path), file
         self._digest, self._bytes = hashlib.sha256(), 0
-        self._deadline = time.monotonic() + time_for(file)
+        self._deadline = time.monotonic() + _time_for(file)
         self._stream = None
 
     def __enter__(self):
@@ -176,7 +185,9 @@ class _CheckedFile:
             return
         owner = owner_of(digest)
         if owner is not None:
-            raise ValueError(f"it is the file of another model, {owner}")
+            is_other = owner != self._file.path.split("/")[0]
+            whose = f"the file of another model, {owner}" if is_other else "another file of it"
+            raise ValueError(f"it is {whose}")
         if self._bytes != self._file.bytes:
             raise ValueError(f"it has {self._bytes:,} bytes, not {self._file.bytes:,}")
         raise ValueError("its SHA-256 digest is not the registry's")

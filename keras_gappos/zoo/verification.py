@@ -128,7 +128,8 @@ def reload_model(model):
         model: a `ZooModel`.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # what is damaged was found before
+        # What is damaged was found before.
+        warnings.filterwarnings("ignore", ".* is damaged", UserWarning)
         yield _asked(model, "kg.zoo.load", _ask_network)
         obstacle = _obstacle(model.files, keras.backend.backend())
         for part, ask in (("tf.saved_model.load", _ask_served), ("TFSMLayer", _ask_layer)):

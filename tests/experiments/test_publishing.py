@@ -105,6 +105,8 @@ def test_every_trained_network_gets_an_entry_and_files(published):
         assert len(entry.class_names) == load_output(entry, zoo).shape[-1]
         assert entry.results.startswith("results/")
         assert (zoo / entry.name / "card.md").read_text() == format_card(entry)
+        names = {"card.md", *(file.name for file in entry.files.values())}
+        assert {path.name for path in (zoo / entry.name).iterdir()} == names
     assert (zoo / "README.md").read_text() == format_readme(entries.values())
     assert entries[f"gapnet_{PLACE}"].seed == 0
 
@@ -194,6 +196,7 @@ def test_float16_is_for_large_weights_that_it_hardly_changes(
     monkeypatch.setattr(publishing, "_HALF", half)
     entry = entries["augshift_resnet18.digits"]
     publishing._save_weights(load(entry.name), tmp_path / "model.weights.h5", entry)
+    assert [path.name for path in tmp_path.glob("*.h5")] == ["model.weights.h5"]
     with h5py.File(tmp_path / "model.weights.h5") as stored:
         kinds = set()
         stored.visititems(lambda _, item: kinds.add(str(getattr(item, "dtype", expected))))

@@ -50,7 +50,7 @@ def test_a_signal_is_named(tmp_path):
     with LocalWorkers(1, killed, ROLE, tmp_path, oracle) as workers:
         workers._processes["worker0"].wait(60)
         workers.look()
-    assert oracle.reasons == ["worker0 ended with signal SIGKILL"]
+    assert oracle.reasons == ["worker0 ended with signal 9 (Killed)"]
 
 
 def test_each_worker_has_a_gpu_in_turn_and_leaves_memory_to_the_others():
@@ -60,7 +60,8 @@ def test_each_worker_has_a_gpu_in_turn_and_leaves_memory_to_the_others():
     assert found["worker2"]["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert found["worker2"]["HOME"] == "/root"
     assert found["worker2"]["OMP_NUM_THREADS"] == "7"  # what the user has set
-    assert "CUDA_VISIBLE_DEVICES" not in environments(1, {}, [])["worker0"]
+    for gpus in ([], ["0"]):
+        assert "CUDA_VISIBLE_DEVICES" not in environments(1, {}, gpus)["worker0"]
 
 
 def test_gpus_are_found_by_their_device_files_unless_the_user_names_them(tmp_path):
@@ -70,3 +71,5 @@ def test_gpus_are_found_by_their_device_files_unless_the_user_names_them(tmp_pat
     assert find_gpus({"CUDA_VISIBLE_DEVICES": "GPU-ab,3"}, tmp_path) == ["GPU-ab", "3"]
     assert find_gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == []
     assert find_gpus({}, tmp_path / "nowhere") == []
+    (tmp_path / "nvidia0").unlink()  # as in a container that has one of several
+    assert find_gpus({}, tmp_path) == ["0"]

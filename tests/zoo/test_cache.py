@@ -321,7 +321,7 @@ def test_a_cache_without_the_right_to_write(monkeypatch, tmp_path):
 
 def test_a_process_that_never_ends_is_not_waited_for_without_a_word(monkeypatch):
     monkeypatch.setattr(cache, "_QUIET", 0.05)
-    monkeypatch.setattr(cache, "time_for", lambda file: 0.3)
+    monkeypatch.setattr(cache, "longest_time", lambda file: 0.3)
     file = zoo_file(CONTENT)
     path = cache.cached_path(file)
     path.parent.mkdir(parents=True)

@@ -47,6 +47,11 @@ def test_other_urls_are_refused(url):
     assert str(error.value).endswith(url)
 
 
+def test_the_password_in_a_refused_url_is_not_shown():
+    with pytest.raises(ValueError, match=r"Received: http://user:\*\*\*@example\.org/$"):
+        check_url("http://user:p@ss@example.org/")
+
+
 def test_a_path_is_quoted_in_a_url():
     assert Source("https://h/", True).location_of(zoo_file(b"", "a b/c")) == "https://h/a%20b/c"
 

@@ -1,10 +1,11 @@
 import os
 import time
+import traceback
 
 import pytest
 
 from keras_gappos.zoo import registry, transport
-from keras_gappos.zoo.sources import Source
+from keras_gappos.zoo.sources import Source, without_password
 from tests.zoo.entries import entry
 from tests.zoo.serving import Server, zoo_file
 
@@ -85,7 +86,10 @@ def test_a_password_is_not_shown(tmp_path):
         url = server.url.replace("://", "://user:secret@")
         with pytest.raises(OSError, match="500") as caught:
             transport.download(zoo_file(CONTENT), Source(url, True), tmp_path / "x.h5")
-    assert "secret" not in str(caught.value) and "://user:***@127.0.0.1:" in str(caught.value)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "secret" not in shown and "://***@127.0.0.1:" in shown
+    for url in ("https://user:p@ss@host/x", "https://token@host/x"):
+        assert without_password(f"see {url} and a@b") == "see https://***@host/x and a@b"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="has no such modes")
