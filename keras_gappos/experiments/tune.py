@@ -154,7 +154,9 @@ def _serve(settings, role, oracle):
         return
     role = Role("chief", "127.0.0.1", free_port())
     command = command_of(["tune", *flags_of(settings, workers=None)])
-    with LocalWorkers(settings.workers, command, role, worker_folder(folder), oracle) as workers:
+    gpus = None if settings.distribute == "none" else []  # each trial wants all of them
+    logs = worker_folder(folder)
+    with LocalWorkers(settings.workers, command, role, logs, oracle, gpus) as workers:
         serve(oracle, role, folder, look=workers.look)
 
 

@@ -73,9 +73,3 @@ class TuneSettings(TrainingSettings):
         check_at_least(self, 2, "factor")
         check_at_least(self, 0, "workers", "tolerance")
         check_seed(self)
-        if self.workers and self.distribute != "none":
-            raise ValueError(
-                "`workers` share the machine's devices, each with one of its own, and `distribute` "
-                "trains each trial on all of them: choose one of the two. Received: "
-                f"workers={self.workers}, distribute={self.distribute!r}"
-            )

@@ -19,8 +19,7 @@ SHARED_MEMORY = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLO
 class LocalWorkers:
     """The workers of one machine, as processes that are started again if they die.
 
-    They share the cores and the GPUs: of several GPUs each worker has one, in turn, which is why
-    a trial cannot be trained on several.
+    They share the cores and the GPUs: of several GPUs each worker has one, in turn.
 
     Args:
         count: number of them.
@@ -28,13 +27,15 @@ class LocalWorkers:
         role: the chief's `Role`.
         folder: where their logs go, a `pathlib.Path`.
         oracle: the chief's, which hears of a death at once.
+        gpus: names of the GPUs to share out; `None` is all of them, and with none each worker
+            sees them all.
     """
 
-    def __init__(self, count, command, role, folder, oracle):
+    def __init__(self, count, command, role, folder, oracle, gpus=None):
         self._command, self._role, self._oracle = command, role, oracle
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._environments = environments(count, os.environ, find_gpus())
+        self._environments = environments(count, os.environ, find_gpus() if gpus is None else gpus)
         self._starts = dict.fromkeys(self._environments, 0)
         self._ended = dict.fromkeys(self._environments, 0)  # trials, at a worker's last start
         self._processes = {}

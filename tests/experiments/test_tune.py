@@ -216,7 +216,6 @@ def test_tensorboard_elsewhere_is_refused(tmp_path, monkeypatch):
         ({"objective": "val_acc"}, "Did you mean 'val_accuracy'"),
         ({"trials": 0}, "`trials` must be at least 1"),
         ({"workers": -1}, "`workers` must be at least 0"),
-        ({"workers": 2, "distribute": "mirrored"}, "choose one of the two.*'mirrored'"),
         ({"tolerance": -1.0}, "`tolerance` must be at least 0"),
         ({"factor": 1}, "`factor` must be at least 2"),
     ],

@@ -64,6 +64,16 @@ def test_each_worker_has_a_gpu_in_turn_and_leaves_memory_to_the_others():
         assert "CUDA_VISIBLE_DEVICES" not in environments(1, {}, gpus)["worker0"]
 
 
+def test_workers_whose_trials_want_all_gpus_are_given_none_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    shared, whole = (
+        LocalWorkers(2, [], ROLE, tmp_path, FakeOracle(), gpus)._environments["worker1"]
+        for gpus in (None, [])
+    )
+    assert shared["CUDA_VISIBLE_DEVICES"] == "1"
+    assert whole["CUDA_VISIBLE_DEVICES"] == "0,1"
+
+
 def test_gpus_are_found_by_their_device_files_unless_the_user_names_them(tmp_path):
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
