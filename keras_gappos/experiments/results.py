@@ -21,7 +21,7 @@ from keras_gappos.version import __version__
 # Where files lie, and what the figure looks like, is no part of a result.
 _NO_PART_OF_A_RESULT = ("data_dir", "output_dir", "show_images", "workers", "tensorboard")
 # A training that is under way may go on on other devices.
-_NO_PART_OF_A_BACKUP = ("distribute", "jit_compile")
+ONLY_HOW_IT_IS_COMPUTED = ("distribute", "jit_compile")
 
 
 class ResultFolder:
@@ -64,7 +64,7 @@ class ResultFolder:
         }
         if found is not None:
             self._take_over(found, extendable, recorded_settings(_defaults(settings)))
-        free = (*extendable, *_NO_PART_OF_A_BACKUP)
+        free = (*extendable, *ONLY_HOW_IT_IS_COMPUTED)
         fixed = {k: v for k, v in self.content["settings"].items() if k not in free}
         digest = hashlib.sha256(json.dumps(fixed, sort_keys=True).encode())
         self.backup = self.path / "backup" / digest.hexdigest()[:12]

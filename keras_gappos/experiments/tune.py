@@ -20,7 +20,12 @@ from keras_gappos.experiments.devices import use_devices
 from keras_gappos.experiments.display import RunDisplay
 from keras_gappos.experiments.image_data import load_training_images
 from keras_gappos.experiments.precision import dtype_policy
-from keras_gappos.experiments.results import ResultFolder, flags_of, recorded_settings
+from keras_gappos.experiments.results import (
+    ONLY_HOW_IT_IS_COMPUTED,
+    ResultFolder,
+    flags_of,
+    recorded_settings,
+)
 from keras_gappos.experiments.tune_report import make_table, write_report
 from keras_gappos.experiments.tune_settings import TuneSettings
 from keras_gappos.experiments.tune_watch import SearchWatch
@@ -44,7 +49,6 @@ from keras_gappos.tuning.tuners import count_epochs, make_tuner
 
 _START_TIMEOUT = 300.0  # seconds that a worker's chief may take to load its data
 _TIMEOUT, _LOCAL_TIMEOUT = 60.0, 10.0  # seconds that it may be away later
-_NO_PART_OF_A_SEARCH = ("distribute", "jit_compile")  # each process has devices of its own
 
 
 def run(settings, console=None):
@@ -228,10 +232,13 @@ def _make_tuner(settings, data, devices, listener=None):
 
 
 def _details(settings):
-    """The settings that are not at their defaults, as those are that a later version may add."""
+    """What tells searches apart: settings at their defaults, as a later one's may be, do not."""
     given, usual = (recorded_settings(dataclasses.asdict(s)) for s in (settings, TuneSettings()))
-    free = _NO_PART_OF_A_SEARCH
-    return {k: v for k, v in given.items() if v != usual[k] and k not in free}
+    return {
+        name: value
+        for name, value in given.items()
+        if value != usual[name] and name not in ONLY_HOW_IT_IS_COMPUTED
+    }
 
 
 def _table(settings, rows):

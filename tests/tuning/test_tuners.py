@@ -6,7 +6,7 @@ import types
 import keras_tuner
 import pytest
 
-from keras_gappos.tuning import tuners
+from keras_gappos.tuning import search_tuner
 from keras_gappos.tuning.cluster import Role
 from keras_gappos.tuning.tuners import count_epochs
 from tests.tuning.toy_search import ToyHyperModel, toy_tuner
@@ -163,7 +163,7 @@ def test_an_interrupt_that_keras_swallows_is_no_failure_of_the_trial(tmp_path, m
             raise KeyboardInterrupt from error
 
     with monkeypatch.context() as patch:
-        patch.setattr(tuners, "interrupts_kept", interrupts_kept)
+        patch.setattr(search_tuner, "interrupts_kept", interrupts_kept)
         with pytest.raises(KeyboardInterrupt):
             searched(tmp_path, hypermodel=Swallowed())
     tuner = searched(tmp_path)

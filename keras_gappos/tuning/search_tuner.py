@@ -1,0 +1,187 @@
+"""One tuner for all of KerasTuner's ways to choose settings."""
+
+import contextlib
+import copy
+import os
+import pathlib
+import time
+import traceback
+
+import keras
+import keras_tuner
+from keras_tuner.engine.trial import TrialStatus
+
+from keras_gappos.files import replacing, write_json
+from keras_gappos.interrupts import EndAtInterrupt, interrupts_kept
+from keras_gappos.training.prepared_model import PreparedModel
+from keras_gappos.tuning.oracles import ABOVE_FLOOR, MESSAGE, WEIGHTS
+from keras_gappos.tuning.same_search import check_chiefs_search, check_same_search
+
+_ASK_EVERY = 0.5  # seconds
+
+
+class SearchTuner(keras_tuner.Tuner):
+    """Trains the trials of an oracle, of any kind.
+
+    Args:
+        oracle: a `KeptOracle`.
+        hypermodel: a `keras_tuner.HyperModel` whose `fit` takes `epochs`, `initial_epoch` and
+            `callbacks`, and returns a `History`.
+        epochs: passes over the data, where the oracle does not say.
+        directory: folder of the search.
+        strategy: what a model is built in, with a `scope`, or `None`.
+        identity: dictionary of what makes the search what it is.
+    """
+
+    def __init__(self, oracle, hypermodel, epochs, directory, strategy, identity):
+        self._epochs, self._strategy, self._asked = epochs, strategy, 0.0
+        self._identity = identity
+        directory = pathlib.Path(directory)
+        if not _is_worker():  # a worker's chief may not have begun yet
+            check_same_search(directory, identity)
+        super().__init__(
+            oracle, hypermodel, directory=str(directory.parent), project_name=directory.name
+        )
+        if _is_worker():
+            self.oracle.stub = _cluster().connect(_cluster().find_role())
+        else:
+            self.save()  # so that whatever kills the search, it is reloaded
+
+    def search(self, *args, **kwargs):
+        """Makes all trials, or has them made; the arguments are those of the hypermodel's `fit`.
+
+        Raises:
+            RuntimeError: if the first trials all fail.
+            OSError: if a worker's chief cannot be reached or has another folder, or a chief cannot
+                listen.
+            ValueError: if a worker's chief makes another search.
+        """
+        folder = pathlib.Path(self.project_dir)
+        if _is_worker():
+            role = _cluster().find_role()
+            _cluster().wait_for_chief(role)
+            check_chiefs_search(folder, self._identity, role.target)
+            with _cluster().beating(role, folder):
+                super().search(*args, **kwargs)
+            self.oracle = self.oracle._oracle  # the chief may be gone, and all is in the folder
+            self.oracle.reload()
+        elif "KERASTUNER_ORACLE_IP" in os.environ:
+            _cluster().serve(self.oracle, _cluster().find_role(), folder)
+        else:
+            super().search(*args, **kwargs)
+            self._raise_trouble()
+
+    def run_trial(self, trial, *args, **kwargs):
+        """Builds and trains the network of a trial; its metrics are those of the last epoch."""
+        keras.backend.clear_session()  # it would end the scope
+        with self._strategy.scope() if self._strategy else contextlib.nullcontext():
+            return self._run_trial(trial, *args, **kwargs)
+
+    def _try_run_and_update_trial(self, trial, *args, **kwargs):
+        # KerasTuner's prints the traceback of each trial that fails.
+        try:
+            with interrupts_kept():
+                self._run_and_update_trial(trial, *args, **kwargs)
+            trial.status = TrialStatus.COMPLETED
+        except keras_tuner.errors.FatalError:
+            raise
+        except Exception as error:
+            failed = isinstance(error, keras_tuner.errors.FailedTrialError)
+            trial.status = TrialStatus.FAILED if failed else TrialStatus.INVALID
+            trial.message = traceback.format_exc()
+
+    def _run_and_update_trial(self, trial, *args, **kwargs):
+        # KerasTuner's reports the best of several epochs, or the first.
+        metrics, name = self.run_trial(trial, *args, **kwargs), self.oracle.objective.name
+        if name not in metrics:
+            raise keras_tuner.errors.FatalValueError(
+                f"The objective {name} is not among what `fit` measures: {', '.join(metrics)}"
+            )
+        epochs = trial.hyperparameters.values.get("tuner/epochs", self._epochs)
+        self.oracle.update_trial(trial.trial_id, metrics, step=epochs)
+
+    def _run_trial(self, trial, *args, callbacks=(), **kwargs):
+        hp = trial.hyperparameters
+        model = self.hypermodel.build(hp)
+        if "tuner/trial_id" in hp.values:
+            self._load_weights(model, hp.values["tuner/trial_id"])
+        callbacks = copy.deepcopy(list(callbacks))
+        self._configure_tensorboard_dir(callbacks, trial)
+        history = self.hypermodel.fit(
+            hp,
+            model,
+            *args,
+            epochs=hp.values.get("tuner/epochs", self._epochs),
+            initial_epoch=hp.values.get("tuner/initial_epoch", 0),
+            callbacks=[*callbacks, EndAtInterrupt()],
+            **kwargs,
+        )
+        metrics = {name: float(values[-1]) for name, values in history.history.items()}
+        if {"val_accuracy", "val_shift_consistency"} <= set(metrics):
+            metrics[ABOVE_FLOOR] = metrics["val_shift_consistency"]  # the oracle sees to the floor
+        self._save_weights(model, trial.trial_id)
+        return metrics
+
+    def load_model(self, trial):
+        """The trained model of a trial, if it is among the best ones."""
+        model = self.hypermodel.build(trial.hyperparameters)
+        self._load_weights(model, trial.trial_id)
+        return model
+
+    def pre_create_trial(self):
+        """Waits a little before an idle oracle is asked again."""
+        time.sleep(max(0.0, self._asked + _ASK_EVERY - time.monotonic()))
+        self._asked = time.monotonic()
+
+    def on_trial_end(self, trial):
+        """Leaves a failed trial's message where the chief finds it, and ends the trial."""
+        if trial.message:
+            path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / MESSAGE
+            with replacing(path) as temporary:
+                temporary.write_text(trial.message)
+        super().on_trial_end(trial)
+        self._asked = 0.0
+        self._raise_trouble()
+
+    def save(self):
+        """Saves the oracle and the tuner, each in one move; nothing of a worker."""
+        if not _is_worker():
+            self.oracle.save()
+            write_json(self._get_tuner_fname(), self.get_state())
+
+    def _get_tuner_fname(self):
+        # Alone or as a chief, it is the same search; a worker reloads nothing.
+        name = self.tuner_id if _is_worker() else "tuner"
+        return str(pathlib.Path(self.project_dir) / f"{name}.json")
+
+    def _raise_trouble(self):
+        trouble = None if _is_worker() else self.oracle.trouble
+        if trouble is not None:
+            raise trouble
+
+    def _weights_of(self, trial_id):
+        return pathlib.Path(self.get_trial_dir(trial_id)) / WEIGHTS
+
+    def _save_weights(self, model, trial_id):
+        with replacing(self._weights_of(trial_id)) as temporary:
+            _network_of(model).save_weights(temporary)
+
+    def _load_weights(self, model, trial_id):
+        _network_of(model).load_weights(self._weights_of(trial_id))
+
+
+def _cluster():
+    # It needs gRPC and protobuf, of versions that fit together; a search in one process does not.
+    from keras_gappos.tuning import cluster
+
+    return cluster
+
+
+def _is_worker():
+    return "KERASTUNER_ORACLE_IP" in os.environ and not _cluster().find_role().is_chief
+
+
+def _network_of(model):
+    """The network that a model trains, without the optimizer of a compiled one."""
+    network = model.model if isinstance(model, PreparedModel) else model
+    return keras.Model(network.inputs, network.outputs)
