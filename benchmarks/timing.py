@@ -9,7 +9,7 @@ import time
 import numpy as np
 from rich.progress import track
 
-from keras_gappos.experiments.results import environment
+from keras_gappos.experiments.engine.results import environment
 from keras_gappos.files import replacing
 
 

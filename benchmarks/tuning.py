@@ -64,7 +64,7 @@ def search(workers, trials):
     """Makes a search; the seconds that it took, and the settings of each trial that it made."""
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--output-dir", folder, "--trials", str(trials), "--workers", str(workers)]
-        command = [sys.executable, "-m", "keras_gappos.cli", "tune", *_SEARCH, *flags]
+        command = [sys.executable, "-m", "keras_gappos.cli.main", "tune", *_SEARCH, *flags]
         start = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         elapsed = time.perf_counter() - start

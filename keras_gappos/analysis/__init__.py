@@ -1,14 +1,14 @@
 """Measurements on any trained Keras model."""
 
-from keras_gappos.analysis.ablation import ablate, ablation_sweep
 from keras_gappos.analysis.batches import iterate_batches
-from keras_gappos.analysis.channel_ranking import ChannelRanking
-from keras_gappos.analysis.channels import mean_color, rank_channels
+from keras_gappos.analysis.channels.ablation import ablate, ablation_sweep
+from keras_gappos.analysis.channels.channel_ranking import ChannelRanking
+from keras_gappos.analysis.channels.label_channels import rank_channels_by_label
+from keras_gappos.analysis.channels.ranking import mean_color, rank_channels
 from keras_gappos.analysis.confusion_matrix import ConfusionMatrix
-from keras_gappos.analysis.consistency import shift_consistency
-from keras_gappos.analysis.consistency_metric import ShiftConsistencyMetric, ShiftPairs
-from keras_gappos.analysis.consistency_result import ConsistencyResult
-from keras_gappos.analysis.label_channels import rank_channels_by_label
+from keras_gappos.analysis.consistency.measure import shift_consistency
+from keras_gappos.analysis.consistency.metric import ShiftConsistencyMetric, ShiftPairs
+from keras_gappos.analysis.consistency.result import ConsistencyResult
 from keras_gappos.analysis.segmentation import (
     RegionScores,
     segmentation_scores,

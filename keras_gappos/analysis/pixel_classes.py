@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_gappos.classifier import top1
+from keras_gappos.predictions import top1
 
 
 class PixelClasses(keras.Model):

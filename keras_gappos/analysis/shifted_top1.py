@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_gappos.classifier import check_channels_last, decision_threshold, top1
 from keras_gappos.layers import shift_images
+from keras_gappos.predictions import check_channels_last, decision_threshold, top1
 
 # What NumPy calls the fill modes of `shift_images`.
 _PAD_MODES = {"constant": "constant", "nearest": "edge", "reflect": "symmetric", "wrap": "wrap"}
@@ -19,7 +19,7 @@ class ShiftedTop1(keras.Model):
 
     Args:
         model: a classifier that `check_classifier` has accepted.
-        threshold: as in `keras_gappos.classifier.top1`.
+        threshold: as in `keras_gappos.predictions.top1`.
         plan: the `ShiftPlan`. Where it shifts all images of a batch alike, the batch gets its
             margin once and each view is cut out of it, which costs less than a shift for each.
         fill_value: what comes in at the border with the fill mode "constant".

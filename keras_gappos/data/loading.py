@@ -7,7 +7,7 @@ import numpy as np
 from keras_gappos.arguments import integer
 from keras_gappos.data.resizing import checked_size, resize_image, resize_mask
 from keras_gappos.data.shapes import shapes
-from keras_gappos.data.tfds_sets import read_tfds
+from keras_gappos.data.tfds import read_tfds
 
 _DIGITS_TRAIN = 1397  # of 1,797; the last 400 are the test split, by writers of their own
 

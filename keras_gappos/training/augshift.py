@@ -7,14 +7,14 @@ import numpy as np
 from keras import ops
 
 from keras_gappos.arguments import integer, one_of
-from keras_gappos.classifier import (
+from keras_gappos.layers.random_shift import FILL_MODES, draw_offsets, shift_images
+from keras_gappos.predictions import (
     check_channels_last,
     decision_threshold,
     find_latent_layer,
     top1,
     with_latent,
 )
-from keras_gappos.layers.random_shift import FILL_MODES, draw_offsets, shift_images
 from keras_gappos.training.array_checks import (
     check_class_labels,
     check_images,

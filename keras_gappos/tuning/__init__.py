@@ -3,10 +3,10 @@
 import importlib
 
 _HOMES = {
-    "AugShiftHyperModel": "augshift_hypermodel",
-    "GridNetHyperModel": "grid_net_hypermodel",
-    "ShiftConsistencyCallback": "consistency_callback",
-    "make_tuner": "tuners",
+    "AugShiftHyperModel": "keras_gappos.tuning.augshift",
+    "GridNetHyperModel": "keras_gappos.tuning.grid_net",
+    "ShiftConsistencyCallback": "keras_gappos.analysis.consistency.callback",
+    "make_tuner": "keras_gappos.tuning.tuners",
 }
 __all__ = list(_HOMES)
 
@@ -15,7 +15,7 @@ def __getattr__(name):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return getattr(importlib.import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:
         if error.name != "keras_tuner":
             raise

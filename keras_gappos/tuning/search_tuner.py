@@ -14,7 +14,7 @@ from keras_tuner.engine.trial import TrialStatus
 from keras_gappos.files import replacing, write_json
 from keras_gappos.interrupts import EndAtInterrupt, interrupts_kept
 from keras_gappos.training.prepared_model import PreparedModel
-from keras_gappos.tuning.oracles import ABOVE_FLOOR, MESSAGE, WEIGHTS
+from keras_gappos.tuning.resumable.oracles import ABOVE_FLOOR, MESSAGE, WEIGHTS
 from keras_gappos.tuning.same_search import check_chiefs_search, check_same_search
 
 _ASK_EVERY = 0.5  # seconds
@@ -172,7 +172,7 @@ class SearchTuner(keras_tuner.Tuner):
 
 def _cluster():
     # It needs gRPC and protobuf, of versions that fit together; a search in one process does not.
-    from keras_gappos.tuning import cluster
+    from keras_gappos.tuning.resumable import chief as cluster
 
     return cluster
 

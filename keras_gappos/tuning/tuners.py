@@ -6,8 +6,8 @@ import io
 import keras_tuner
 
 from keras_gappos.arguments import integer, one_of
-from keras_gappos.tuning.hyperband_oracle import HyperbandOracle
-from keras_gappos.tuning.oracles import ABOVE_FLOOR, BayesianOracle, RandomOracle
+from keras_gappos.tuning.resumable.hyperband import HyperbandOracle
+from keras_gappos.tuning.resumable.oracles import ABOVE_FLOOR, BayesianOracle, RandomOracle
 from keras_gappos.tuning.search_tuner import SearchTuner
 
 TUNERS = ("random", "hyperband", "bayesian")
@@ -34,7 +34,7 @@ def make_tuner(
     Unlike KerasTuner's own, it can be killed at any moment and made again, a trial that diverges is
     recorded as failed and the search goes on, and Hyperband trains on from a trial's last epoch.
     Where `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT` are set, its
-    `search` is a chief's or a worker's; see `keras_gappos.tuning.cluster`.
+    `search` is a chief's or a worker's; see `keras_gappos.tuning.resumable.chief`.
 
     Args:
         kind: `"random"`, `"hyperband"` or `"bayesian"`.

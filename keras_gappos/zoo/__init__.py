@@ -1,8 +1,8 @@
 """The pretrained models: which there are, their files on this machine, the networks."""
 
 from keras_gappos.zoo.cache import cache_folder, fetch
-from keras_gappos.zoo.entry import ZooFile, ZooModel
 from keras_gappos.zoo.loading import load
+from keras_gappos.zoo.model import ZooFile, ZooModel
 from keras_gappos.zoo.pytorch_weights import PyTorchReport, load_pytorch_weights
 from keras_gappos.zoo.registry import info, list_models
 from keras_gappos.zoo.verification import Finding, verify

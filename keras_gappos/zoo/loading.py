@@ -7,7 +7,7 @@ import keras
 
 from keras_gappos import models
 from keras_gappos.zoo.cache import digest_of, fetch
-from keras_gappos.zoo.entry import ZooModel
+from keras_gappos.zoo.model import ZooModel
 from keras_gappos.zoo.registry import info, owner_of
 
 BUILDERS = {

@@ -7,7 +7,7 @@ import functools
 import json
 from importlib import resources
 
-from keras_gappos.zoo.entry import ZooModel
+from keras_gappos.zoo.model import ZooModel
 
 FORMAT = 1  # of registry.json; a reader refuses a higher one
 FILE_NAME = "registry.json"

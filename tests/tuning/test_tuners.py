@@ -7,7 +7,7 @@ import keras_tuner
 import pytest
 
 from keras_gappos.tuning import search_tuner
-from keras_gappos.tuning.cluster import Role
+from keras_gappos.tuning.resumable.chief import Role
 from keras_gappos.tuning.tuners import count_epochs
 from tests.tuning.toy_search import ToyHyperModel, toy_tuner
 

@@ -13,7 +13,7 @@ import types
 import keras
 import keras_tuner
 
-from keras_gappos.tuning.cluster import beating, find_role, serve, wait_for_chief
+from keras_gappos.tuning.resumable.chief import beating, find_role, serve, wait_for_chief
 from keras_gappos.tuning.tuners import make_tuner
 
 

@@ -15,7 +15,7 @@ import filelock
 import pytest
 
 from keras_gappos.zoo import cache, registry
-from keras_gappos.zoo.entry import ZooFile
+from keras_gappos.zoo.model import ZooFile
 from tests.zoo.serving import Server, zoo_file
 
 CONTENT = bytes(range(256)) * 400

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from keras_gappos import zoo
-from keras_gappos.experiments.publishing import LIMITS, ZOO_LIMIT
-from keras_gappos.experiments.publishing_entries import publications
+from keras_gappos.experiments.engine.zoo_entry import publications
 from keras_gappos.zoo import archive
 from keras_gappos.zoo.cache import digest_of
 from keras_gappos.zoo.card import format_card, format_readme
+from keras_gappos.zoo.publish import LIMITS, ZOO_LIMIT
 
 ROOT = pathlib.Path(__file__).parents[2]
 MODELS = [zoo.info(name) for name in zoo.list_models()]

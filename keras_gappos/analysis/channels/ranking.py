@@ -1,0 +1,210 @@
+"""Rank the channels of a network by how much position they carry."""
+
+import itertools
+
+import keras
+import numpy as np
+
+from keras_gappos.analysis.batches import count_batches, is_array, iterate_batches
+from keras_gappos.analysis.channels.channel_ranking import ChannelRanking
+from keras_gappos.analysis.latents import Latents
+from keras_gappos.analysis.progress import ProgressBar
+from keras_gappos.analysis.regions import HALVES, region_mask
+from keras_gappos.arguments import integer, one_of
+from keras_gappos.surgery.feature_map import check_image_shape, split_at_feature_map
+from keras_gappos.version import __version__
+
+METHODS = ("flip", "signed_flip", "region")
+_FLOOR = 1e-3  # of the mean activity: less counts as this much where scores are normalised
+
+
+def rank_channels(
+    model: keras.Model,
+    images,
+    region="overall",
+    latent=None,
+    batch_size: int = 128,
+    *,
+    method: str | None = None,
+    normalize: bool = False,
+    mean=None,
+    progress: bool = True,
+) -> ChannelRanking:
+    """Ranks the channels of a feature map by how much position they carry.
+
+    With z(x) the globally pooled feature map of image x, the score of a channel is the mean over
+    the images of one of these:
+
+    - `"flip"`, for `region="overall"`, its default: |z(x) - z(flip(x))|, the image flipped left to
+      right. The paper's ranking of overall position channels.
+    - `"region"`, the default for a region: z of the image with only the region kept, minus z of
+      the image with only the rest kept; what is not kept is the data set's mean colour. Positive:
+      the channel answers to the region.
+    - `"signed_flip"`, for a half: z(x) - z(flip(x)) for "left" and its negative for "right"; for
+      "top" and "bottom" the same with an upside-down flip. The signed difference by which the
+      paper ranks left and right channels; which sign belongs to which side is a choice of this
+      package. It says more about where the content of the images is than about the channel: on
+      images that are as often flipped as not it is zero.
+
+    The images are read once, and the memory does not grow with their number.
+
+    Args:
+        model: a Functional or Sequential `keras.Model` from images to anything, with a
+            convolutional feature map, also in a backbone that is one of its layers.
+        images: `(n, height, width, channels)` array, or a `tf.data.Dataset`, `PyDataset` or
+            iterable of batches, in the units that the model takes. Labels are not used.
+        region: `"overall"`; `"left"`, `"right"`, `"top"`, `"bottom"` (halves) or `"center"` (from a
+            quarter to three quarters on both axes); a box `(top, left, bottom, right)` in pixels,
+            bottom and right not in it; or a boolean array `(height, width)`.
+        latent: the global pooling layer, whose input is the feature map, or the layer that gives
+            the feature map, or the name of either; `None` is the last global pooling layer. Pooling
+            is that layer's, mean or maximum, and the mean for a feature map.
+        batch_size: number of images in a batch, for an array of images.
+        method: `"flip"`, `"signed_flip"`, `"region"`; `None` is "flip" for "overall", otherwise
+            "region".
+        normalize: whether to divide each channel's score by its activity, the mean of |z(x)|, so
+            that large channels do not come first for their size. An activity below a thousandth of
+            the channels' mean counts as that, and channels that are never active come last.
+        mean: the data set's mean colour, one number or one for each of the images' channels, for
+            `method="region"`. `None` takes it from the images if they are an array, in a pass
+            before; streams need it: see `mean_color`.
+        progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
+
+    Returns:
+        A `ChannelRanking`.
+
+    Raises:
+        ValueError: for an argument that does not fit, a region that is empty or the whole image, a
+            mask of another size than the images, a latent layer without a feature map, images that
+            are empty, not finite or of another size than the model's, a model that gives NaN, a
+            stream without `mean` where it is needed.
+
+    Example:
+        >>> images, _ = keras_gappos.data.load("digits", "test", limit=50)
+        >>> model = keras_gappos.models.permutenet((8, 8, 1), num_outputs=10, width=4)
+        >>> ranking = rank_channels(model, images / 255, "left")
+        >>> sorted(ranking.channels) == list(range(32))
+        True
+
+    Source: Islam et al., ICCV 2021, the section on targeting position-encoding channels.
+    """
+    method = _method(method, region)
+    batch_size = integer("batch_size", batch_size, 1)
+    parts = split_at_feature_map(model, latent)
+    batches = iterate_batches(images, batch_size=batch_size)
+    first, _ = next(batches)
+    check_image_shape(model, first.shape[1:])
+    if method == "region":
+        mean = _mean_color(mean, images, first.shape[-1], batch_size)
+    views, name = _views(method, region, first.shape[1:3], mean)
+    latents = Latents(parts, model, size=len(first))
+    count, total, activity = 0, np.zeros(parts.channels), np.zeros(parts.channels)
+    num_batches = count_batches(images, batch_size)
+    with ProgressBar("ranking channels", num_batches, enabled=progress) as bar:
+        for x, _ in itertools.chain([(first, None)], batches):
+            z = latents.of(x)
+            one, other = (z if view is None else latents.of(view(x)) for view in views)
+            difference = np.abs(one - other) if method == "flip" else one - other
+            total += difference.sum(axis=0)
+            activity += np.abs(z).sum(axis=0)
+            count += len(x)
+            bar.advance()
+    scores, activity = total / count, activity / count
+    if normalize:
+        scores = scores / np.maximum(activity, _FLOOR * activity.mean() or 1.0)
+    settings = {
+        "region": name,
+        "method": method,
+        "normalize": bool(normalize),
+        "mean": mean.tolist() if method == "region" else None,
+        "latent": parts.layer.name,
+        "image_shape": list(first.shape[1:]),
+        "batch_size": batch_size if is_array(images) else len(first),
+        "model": model.name,
+        "backend": keras.backend.backend(),
+        "keras_version": keras.__version__,
+        "keras_gappos_version": __version__,
+    }
+    order = _best_first(scores, activity if normalize else None)
+    lists = (tuple(values.tolist()) for values in (order, scores, activity))
+    return ChannelRanking(*lists, num_images=count, settings=settings)
+
+
+def mean_color(images, batch_size: int = 128) -> np.ndarray:
+    """The mean colour of all pixels of a data set.
+
+    Args:
+        images: as in `rank_channels`.
+        batch_size: number of images read at a time, for an array of images.
+
+    Returns:
+        float64 array `(channels,)`, in the images' units.
+
+    Raises:
+        ValueError: for images that are empty or not finite.
+
+    Example:
+        >>> mean_color(np.array([[[[0, 1], [2, 3]]]])).tolist()
+        [1.0, 2.0]
+    """
+    total, pixels = 0.0, 0
+    for x, _ in iterate_batches(images, batch_size=batch_size):
+        total = total + x.sum(axis=(0, 1, 2), dtype="float64")
+        pixels += x[..., 0].size
+    return total / pixels
+
+
+def _method(method, region):
+    overall = isinstance(region, str) and region == "overall"
+    default = "flip" if overall else "region"
+    method = one_of("method", default if method is None else method, METHODS)
+    half = isinstance(region, str) and region in HALVES
+    fits = {"flip": overall, "signed_flip": half, "region": not overall}
+    if not fits[method]:
+        wanted = {"flip": '"overall"', "signed_flip": f"one of {HALVES}", "region": "a region"}
+        raise ValueError(
+            f"`region` must be {wanted[method]} for method={method!r}. Received: region={region!r}"
+        )
+    return method
+
+
+def _views(method, region, size, mean):
+    """Two functions of a batch, whose latents to compare, `None` for the images as they are."""
+    if method != "region":
+        vertical = isinstance(region, str) and region in ("top", "bottom")
+        pair = (None, lambda x: np.flip(x, axis=1 if vertical else 2))
+        return (pair[::-1] if region in ("right", "bottom") else pair), region
+    mask, name = region_mask(region, *size)
+
+    def keeping(kept):
+        return lambda x: np.where(kept[..., None], x, mean).astype("float32")
+
+    return (keeping(mask), keeping(~mask)), name
+
+
+def _mean_color(mean, images, channels, batch_size):
+    if mean is None:
+        if not is_array(images):
+            raise ValueError(
+                "`mean` is needed where `images` are a stream, which is read once: give the data "
+                "set's mean colour, 0 for images that are normalised, or mean_color(images), which "
+                "reads them. Received: mean=None"
+            )
+        return mean_color(images, batch_size)
+    try:
+        values = np.asarray(mean, dtype="float64")
+    except (TypeError, ValueError):  # no numbers
+        values = np.full((), np.nan)
+    if values.shape not in ((), (channels,)) or not np.isfinite(values).all():
+        raise ValueError(
+            f"`mean` must be one finite number, or {channels}, one for each channel of the images. "
+            f"Received: mean={mean!r}"
+        )
+    return values
+
+
+def _best_first(scores, activity):
+    """Channels by falling score, equal ones by index; never active ones last."""
+    if activity is None:
+        return np.argsort(-scores, kind="stable")
+    return np.lexsort((-scores, activity == 0))

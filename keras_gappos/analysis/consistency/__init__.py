@@ -1,0 +1,1 @@
+"""How often a classifier's decision survives a shift of its input."""

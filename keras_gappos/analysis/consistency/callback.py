@@ -1,0 +1,81 @@
+"""Shift consistency after each epoch, among what `fit` reports."""
+
+import keras
+import numpy as np
+
+from keras_gappos.analysis.consistency.protocols import plan_shifts
+from keras_gappos.analysis.shifted_top1 import ShiftedTop1, check_classifier
+from keras_gappos.arguments import integer
+from keras_gappos.training.array_checks import check_images
+from keras_gappos.training.prepared_model import PreparedModel
+
+
+class ShiftConsistencyCallback(keras.callbacks.Callback):
+    """Adds `val_shift_consistency`, in [0, 1], to the logs of each epoch.
+
+    It is the part of pairs of random shifts that get the same top-1 class, the figure of
+    `keras_gappos.analysis.shift_consistency` with `protocol="random"`, on a bounded number of
+    images, with the same shifts after each epoch. Of an `AugShift` it is that of the classifier
+    inside. Give this callback before those that read it, such as
+    `keras.callbacks.EarlyStopping` and `ModelCheckpoint`: they are called in their order.
+
+    Args:
+        images: array `(n, height, width, channels)`, in the units that the model takes.
+        max_shift: largest shift in pixels on each axis, smaller than the image.
+        limit: measure on the first so many images.
+        trials: number of pairs for each image.
+        batch_size: number of images in a batch.
+        seed: integer, at least 0, of the shifts.
+
+    Raises:
+        ValueError: for an argument out of range, images that are not finite, or none; after an
+            epoch, if the model gives NaN or takes other images.
+
+    Example:
+        >>> images, labels = keras_gappos.data.load("digits", "train", limit=200)
+        >>> images = images / 255
+        >>> model = keras_gappos.models.gapnet((8, 8, 1), num_outputs=10, width=4)
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> model.compile("adam", loss)
+        >>> consistency = ShiftConsistencyCallback(images[:50], max_shift=1)
+        >>> history = model.fit(images[50:], labels[50:], callbacks=[consistency])
+        >>> 0 <= history.history["val_shift_consistency"][0] <= 1
+        True
+    """
+
+    def __init__(self, images, max_shift=4, limit=1000, trials=2, batch_size=256, seed=0):
+        super().__init__()
+        images = np.asarray(images)[: integer("limit", limit, 1)]
+        if images.ndim != 4:
+            raise ValueError(
+                "`images` must be of shape (n, height, width, channels). Received: images of shape "
+                f"{images.shape}"
+            )
+        check_images(images)
+        is_double = images.dtype == "float64"
+        self._images = images.astype(keras.config.floatx()) if is_double else images
+        self._plan = plan_shifts("random", images.shape[1:], max_shift, trials, None, None)
+        self._batch_size = integer("batch_size", batch_size, 1)
+        self._seed = integer("seed", seed, 0)
+
+    def on_train_begin(self, logs=None):
+        """Forgets the network of an earlier training."""
+        self._top1 = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Measures, and enters the result into `logs`."""
+        if self._top1 is None:  # kept for all epochs: what it compiles takes long to compile
+            self._top1 = self._make_top1()
+        rng, agreeing = np.random.default_rng(self._seed), 0
+        for start in range(0, len(self._images), self._batch_size):
+            images = self._images[start : start + self._batch_size]
+            views = self._plan.draw(rng, len(images))
+            classes = np.stack(list(self._top1.decide(images, views)))
+            agreeing += np.sum(classes[0::2] == classes[1::2])
+        logs["val_shift_consistency"] = float(agreeing / (len(self._images) * self._plan.trials))
+
+    def _make_top1(self):
+        model = self.model.model if isinstance(self.model, PreparedModel) else self.model
+        shape, dtype = self._images.shape[1:], self._images.dtype
+        _, threshold = check_classifier(model, shape, dtype)
+        return ShiftedTop1(model, threshold, self._plan, fill_value=0.0)

@@ -1,0 +1,141 @@
+"""Shift consistency for `evaluate` and for the validation data of `fit`."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_gappos.analysis.batches import iterate_batches
+from keras_gappos.analysis.consistency.protocols import plan_shifts
+from keras_gappos.arguments import integer
+from keras_gappos.layers import shift_images
+from keras_gappos.predictions import top1
+
+
+@keras.saving.register_keras_serializable(package="keras_gappos")
+class ShiftConsistencyMetric(keras.metrics.Mean):
+    """The part of pairs of predictions that agree on the top-1 class, in [0, 1].
+
+    Rows 0 and 1 of a batch are a pair, so are rows 2 and 3, and so on: two views of one image, as
+    `ShiftPairs` gives them. Of other data the metric says nothing. Where a distribution strategy
+    splits batches among replicas, each part must be of an even number of rows.
+
+    Args:
+        threshold: for a model of one output, the output above which the class is 1: 0.5 after a
+            sigmoid, 0.0 for logits. `None` for `(batch, classes)`.
+        name: the metric's name.
+        dtype: of the metric's result.
+
+    Raises:
+        ValueError: when called, for predictions that are not `(batch, classes)` with an even batch
+            (where that is known while compiling), for one output without a `threshold`, for
+            several with one.
+
+    Example:
+        >>> metric = keras_gappos.analysis.ShiftConsistencyMetric()
+        >>> metric.update_state(None, np.array([[0.1, 0.9], [0.3, 0.7], [0.9, 0.1], [0.2, 0.8]]))
+        >>> float(metric.result())
+        0.5
+    """
+
+    def __init__(self, threshold=None, name="shift_consistency", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.threshold = threshold
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Counts the pairs of one batch; a pair weighs the mean of its rows' weights."""
+        y_pred = ops.convert_to_tensor(y_pred)
+        self._check(y_pred.shape)
+        pairs = ops.reshape(top1(y_pred, self.threshold), (-1, 2))
+        agree = ops.cast(ops.equal(pairs[:, 0], pairs[:, 1]), self.dtype)
+        unknown = ops.any(ops.reshape(ops.any(ops.isnan(y_pred), axis=-1), (-1, 2)), axis=-1)
+        agree = ops.where(unknown, ops.cast(np.nan, self.dtype), agree)
+        if sample_weight is not None:
+            weights = ops.cast(ops.convert_to_tensor(sample_weight), self.dtype)
+            sample_weight = ops.mean(ops.reshape(weights, (-1, 2)), axis=-1)
+        super().update_state(agree, sample_weight)
+
+    def _check(self, shape):
+        if len(shape) != 2 or (shape[0] or 0) % 2:
+            raise ValueError(
+                "Predictions must be of shape (batch, classes), two consecutive rows for each "
+                f"image, as `ShiftPairs` makes them. Received: shape={tuple(shape)}"
+            )
+        if (shape[1] == 1) != (self.threshold is not None):
+            raise ValueError(
+                "`threshold` must be given for a model of one output (0.5 after a sigmoid, 0.0 for "
+                "logits), and only for such a one. Received: "
+                f"threshold={self.threshold} for predictions of shape {tuple(shape)}"
+            )
+
+    def get_config(self):
+        """The arguments that make this metric again."""
+        return {**super().get_config(), "threshold": self.threshold}
+
+
+class ShiftPairs(keras.utils.PyDataset):
+    """Two independent random shifts of each image, one after the other.
+
+    For `ShiftConsistencyMetric`: as the data of `evaluate`, or as `validation_data` of `fit`. The
+    shifts are those of `shift_consistency` with `protocol="random", trials=1` and the same seed,
+    and the same at each pass.
+
+    Args:
+        images: array `(n, height, width, channels)`.
+        labels: array `(n, ...)`, one entry for each image, in whatever form the model's loss takes.
+        max_shift: largest shift in pixels on each axis, smaller than the image.
+        batch_size: number of rows in a batch, even: twice the number of images in it. On several
+            replicas, a multiple of twice their number; so should be twice the number of images.
+        fill_mode: what comes in at the border: `"constant"`, `"nearest"`, `"reflect"`, `"wrap"`.
+        fill_value: the constant, in the images' units.
+        seed: integer, at least 0, of the shifts.
+        **kwargs: `workers`, `use_multiprocessing`, `max_queue_size`, as `keras.utils.PyDataset`
+            takes them.
+
+    Raises:
+        ValueError: for images that are empty or not finite, labels that do not match them in
+            number, an odd `batch_size`, or another argument out of range.
+
+    Example:
+        >>> images, labels = keras_gappos.data.load("digits", "test")
+        >>> model = keras_gappos.models.gapnet((8, 8, 1), num_outputs=10, width=4)
+        >>> model.compile(metrics=["accuracy", keras_gappos.analysis.ShiftConsistencyMetric()])
+        >>> pairs = keras_gappos.analysis.ShiftPairs(images / 255, labels, max_shift=2)
+        >>> sorted(model.evaluate(pairs, verbose=0, return_dict=True))
+        ['accuracy', 'loss', 'shift_consistency']
+    """
+
+    def __init__(
+        self,
+        images,
+        labels,
+        max_shift=4,
+        batch_size=128,
+        fill_mode="constant",
+        fill_value=0.0,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if integer("batch_size", batch_size, 2) % 2:
+            raise ValueError(f"`batch_size` must be even. Received: batch_size={batch_size}")
+        self._images, self._labels = np.asarray(images), np.asarray(labels)
+        for _ in iterate_batches(self._images, self._labels):
+            pass  # it checks them, part by part
+        self._half = batch_size // 2
+        shape = self._images.shape[1:]
+        plan = plan_shifts("random", shape, max_shift, 1, fill_mode, None)
+        rng = np.random.default_rng(integer("seed", seed, 0))
+        self._offsets = plan.draw(rng, len(self._images)).swapaxes(0, 1)
+        self._fill = fill_mode, fill_value
+        self[0]  # a fill value that the images cannot hold shows here
+
+    def __len__(self):
+        return -(-len(self._images) // self._half)
+
+    def __getitem__(self, index):
+        part = slice(index * self._half, (index + 1) * self._half)
+        images = np.repeat(self._images[part], 2, axis=0)
+        if images.dtype == "float64":
+            images = images.astype(keras.config.floatx())
+        images = shift_images(images, self._offsets[part].reshape(-1, 2), *self._fill)
+        return ops.convert_to_numpy(images), np.repeat(self._labels[part], 2, axis=0)

@@ -1,0 +1,249 @@
+"""The command `keras-gappos zoo`."""
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+import warnings
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.table import Table
+
+from keras_gappos import zoo
+from keras_gappos.experiments import catalog as scoring
+from keras_gappos.zoo import publish as publishing
+from keras_gappos.zoo import sources
+from keras_gappos.zoo.cache import cached_path
+from keras_gappos.zoo.card import TITLES, format_card
+
+_Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="A model; `zoo list` has them.")]
+_MaybeName = Annotated[
+    str | None, tyro.conf.Positional, tyro.conf.arg(help="A model; all of them by default.")
+]
+_Pattern = Annotated[
+    str | None,
+    tyro.conf.Positional,
+    tyro.conf.arg(help="With * and ?, in quotes, such as '*cifar10*'; all models by default."),
+]
+_TASKS = {"classification": "class", "location": "location", "segmentation": "segments"}
+_MARK = "*"  # of what is in the cache
+
+
+def list_models(pattern: _Pattern = None) -> None:
+    """The pretrained models: task, data, scores in percent, size of the weights, cached or not."""
+    names = zoo.list_models(pattern)
+    if not names:
+        raise ValueError(
+            "`pattern` must match a model; `keras-gappos zoo list` without one lists all. "
+            f"Received: {pattern}"
+        )
+    Console().print(make_table([zoo.info(name) for name in names]))
+
+
+def make_table(models) -> Table:
+    """Models of the zoo as a table, narrow enough for 80 columns.
+
+    Args:
+        models: `ZooModel`s.
+    """
+    table = Table(
+        box=None,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        caption=f"{_MARK} weights in the cache. Score: top-1, of segmentation mIoU; after the "
+        "slash shift consistency, where it was measured.",
+        caption_justify="left",
+    )
+    table.add_column("")
+    table.add_column("model", no_wrap=True, min_width=max(len(model.name) for model in models))
+    table.add_column("task", overflow="fold")
+    table.add_column("data", overflow="fold")
+    table.add_column("score %", overflow="fold", justify="right")
+    table.add_column("MB", justify="right", no_wrap=True)
+    for model in models:
+        weights = model.files["weights"]
+        table.add_row(
+            _MARK if os.path.exists(cached_path(weights)) else "",
+            model.name,
+            _TASKS[model.task],
+            model.dataset,
+            _scores(model),
+            f"{weights.bytes / 1e6:.1f}",
+        )
+    return table
+
+
+def _scores(model):
+    main = ("accuracy", "top1", "miou", "consistency_random")
+    return "/".join(f"{model.figures[name]:.1f}" for name in main if name in model.figures)
+
+
+def show_info(name: _Name) -> None:
+    """All there is to know about a model: its card, its settings and its files.
+
+    Where the output is no terminal, it is plain Markdown.
+    """
+    text, console = format_info(zoo.info(name)), Console()
+    if console.is_terminal:
+        console.print(Markdown(text))
+    else:
+        print(text, end="")
+
+
+def format_info(model) -> str:
+    """A model's card with the rest of its entry.
+
+    Args:
+        model: a `ZooModel`.
+
+    Returns:
+        Markdown.
+    """
+    arguments = ", ".join(f"{key}={value!r}" for key, value in model.arguments.items())
+    settings = "\n".join(f"- {key}: `{json.dumps(value)}`" for key, value in model.settings.items())
+    row = ", ".join(f"{key} {value}" for key, value in model.key.items())
+    files = "\n".join(map(_file_line, model.files.values()))
+    return (
+        f"{format_card(model)}\n"
+        f"## Network\n\n`kg.models.{model.builder}({arguments})`\n\n"
+        f"## Classes\n\n{', '.join(model.class_names)}\n\n"
+        f"## Settings\n\nExperiment {model.experiment}; {row}.\n\n{settings}\n\n"
+        f"## Files\n\n{files}\n"
+    )
+
+
+def _file_line(file):
+    cached = "cached" if os.path.exists(cached_path(file)) else "not cached"
+    return f"- `{file.path}`, {file.bytes:,} bytes, {cached}, SHA-256 `{file.sha256}`"
+
+
+def fetch(name: _Name, format: Literal["weights", "saved_model"] = "weights") -> None:
+    """Fetch a model, if it is not in the cache yet, and print where it is.
+
+    Args:
+        format: weights for `keras_gappos.zoo.load`, or a SavedModel for TensorFlow and its Serving.
+    """
+    with _plain_warnings():
+        print(zoo.fetch(name, format))
+
+
+def verify(name: _MaybeName = None, reload: bool = False) -> None:
+    """Hash the files in the cache again; the exit status is 1 if one is damaged.
+
+    Args:
+        reload: Fetch what is not there, run each model on its stored input, and compare its
+            outputs with the stored ones.
+    """
+    console = Console()
+
+    def show(finding):
+        ending = f": {finding.detail}" if finding.detail else ""
+        line = f"{finding.model}  {finding.part}  {finding.state}{ending}"
+        console.print(line, style="red" if finding.is_bad else None, markup=False, soft_wrap=True)
+
+    findings = zoo.verify(name, reload, show)
+    complaint = complain(findings)
+    if complaint:
+        raise OSError(complaint)
+
+
+def complain(findings) -> str:
+    """What is wrong, in one line; empty if nothing is.
+
+    Args:
+        findings: `Finding`s.
+    """
+    bad = [finding for finding in findings if finding.is_bad]
+    if not bad:
+        return ""
+    names = dict.fromkeys(finding.model for finding in bad)
+    return (
+        f"{len(bad)} of {len(findings)} checks failed, of {', '.join(names)}; the lines above tell "
+        "what is wrong."
+    )
+
+
+def score(name: _Name, data_dir: str | None = None) -> None:
+    """Measure the scores of a model's card again; on a CPU that takes up to ten minutes.
+
+    Args:
+        data_dir: Folder of prepared TensorFlow Datasets; None is ~/tensorflow_datasets.
+    """
+    figures = scoring.score(name, data_dir)
+    Console().print(make_score_table(zoo.info(name), figures))
+
+
+def make_score_table(model, figures) -> Table:
+    """Figures measured now beside those of the card, in percent.
+
+    Args:
+        model: a `ZooModel`.
+        figures: dictionary from the names of its figures to their values now.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(model.name, no_wrap=True)
+    for column in ("now", "card", "difference"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for figure, value in model.figures.items():
+        now = figures[figure]
+        table.add_row(
+            TITLES.get(figure, figure.replace("_", " ")),
+            f"{now:.2f}",
+            f"{value:.2f}",
+            f"{now - value:+.2f}",
+        )
+    return table
+
+
+def add(
+    results_dir: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Of an experiment.")],
+    zoo_dir: str | None = None,
+    registry_dir: str | None = None,
+    tag: str | None = None,
+    replace: bool = False,
+    data_note: str | None = None,
+) -> None:
+    """Publish the networks that an experiment has trained: files, cards and registry.
+
+    Commit the results first: the cards name their commit. The files of a model whose weights are
+    there already stay as they are.
+
+    Args:
+        zoo_dir: Folder of the files; None is the zoo/ of the checkout that this package runs in.
+        registry_dir: Folder of registry.json; None is the package's own.
+        tag: Put behind the models' names; None leaves them as they are.
+        replace: Replace models of the same names that are of other results.
+        data_note: What else the cards say of the data; None keeps what they say.
+    """
+    zoo_dir = zoo_dir or sources.checkout_folder()
+    if zoo_dir is None:
+        raise ValueError(
+            "`zoo_dir` must be given where the package does not run in a checkout. Received: None"
+        )
+    registry_dir = registry_dir or pathlib.Path(zoo.__file__).parent
+    publishing.publish(results_dir, zoo_dir, registry_dir, tag, replace, data_note)
+
+
+@contextlib.contextmanager
+def _plain_warnings():
+    """Warnings as lines for a user, without the place in the code that gave them."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _print_warning
+        yield
+
+
+def _print_warning(message, *_):
+    print(f"keras-gappos: {message}", file=sys.stderr)
+
+
+ZOO = tyro.extras.SubcommandApp()
+ZOO.command(list_models, name="list")
+ZOO.command(show_info, name="info")
+ZOO.command(fetch, name="fetch")
+ZOO.command(verify, name="verify")
+ZOO.command(score, name="score")
+ZOO.command(add, name="add")

@@ -1,0 +1,1 @@
+"""Switch off a segmentation network's position channels."""

@@ -1,0 +1,1 @@
+"""What all experiments share: run, resume, devices, progress, results."""

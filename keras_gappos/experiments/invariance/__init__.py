@@ -1,0 +1,1 @@
+"""Accuracy and shift consistency of AugShift and its rivals."""

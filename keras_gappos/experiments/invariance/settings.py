@@ -1,0 +1,117 @@
+"""Settings of the invariance experiment."""
+
+import dataclasses
+from typing import Literal, get_args
+
+from keras_gappos.experiments.engine.settings import TrainingSettings
+from keras_gappos.experiments.settings_checks import (
+    check_above_zero,
+    check_at_least,
+    check_each_once,
+    check_seed,
+)
+
+Method = Literal[
+    "resnet18", "blurpool", "augshift", "shift", "aps", "augshift_blurpool", "augshift_aps"
+]
+METHODS = get_args(Method)  # in the order in which they are trained
+
+
+@dataclasses.dataclass(frozen=True)
+class InvarianceSettings(TrainingSettings):
+    """Settings of the invariance experiment."""
+
+    dataset: str = "cifar10"
+    """Data set: digits, or an image-classification set of TensorFlow Datasets by name."""
+    output_dir: str = "results/invariance"
+    """Folder for results.json, table.md, figure.png and the weights; a run that was stopped goes
+    on from what is in it, and methods can be added to it later."""
+    methods: tuple[Method, ...] = METHODS[:6]
+    """Methods to train: the plain network; BlurPool; AugShift; one random shift of each image as
+    augmentation; adaptive polyphase sampling (APS); AugShift on BlurPool; AugShift on APS."""
+    depth: Literal[18, 34, 50] = 18
+    """Depth of the ResNet."""
+    width: int = 64
+    """Channels of the ResNet's first stage."""
+    stem: Literal["cifar", "canvas", "imagenet"] = "cifar"
+    """First layers of the ResNet: a 3x3 convolution of stride 1; 7x7 of stride 2; or 7x7 of stride
+    2 and a max pool of stride 2."""
+    epochs: int = 100
+    """Passes over the training images for each method."""
+    batch_size: int = 128
+    """Images in one training step. AugShift puts two shifted copies of each through the network."""
+    learning_rate: float = 0.1
+    """Highest learning rate of SGD (momentum 0.9, Nesterov) for a batch of 128; it is scaled in
+    proportion for others. It rises linearly in the first steps and then falls to 0 as a cosine."""
+    warmup: float = 0.05
+    """Share of the training steps in which the learning rate rises, in [0, 1)."""
+    weight_decay: float = 5e-3
+    """Each step takes this times the learning rate off the kernels, not off biases and batch
+    normalisation. It bypasses the momentum of 0.9, so that 0.005 is what an L2 term of 0.0005 in
+    the gradient is elsewhere, in PyTorch for one."""
+    flip: bool = True
+    """Mirror half of the training images left to right, for every method."""
+    max_shift: int = 4
+    """Largest shift in pixels on each axis, in training (augshift, shift) and in the scores."""
+    train_shift: int | None = None
+    """Largest shift in training, if not the same as max_shift."""
+    fill_mode: Literal["constant", "nearest", "reflect", "wrap"] = "constant"
+    """What comes in at the border of a shifted image, in training: 0, the edge's pixels, the mirror
+    image, or the other side. In the scores it is 0."""
+    consistency_weights: tuple[float, ...] = (1.0, 10.0, 100.0)
+    """Weights of AugShift's consistency term. Of several, the best one is found with short
+    trainings that are scored on held out training images; one is used as it is."""
+    weight_epochs: int = 20
+    """Passes over the training images for each consistency weight on trial."""
+    weight_images: int | None = None
+    """Use the first so many training images for the weights on trial; None uses all that are not
+    held out."""
+    validation_images: int = 5000
+    """Hold out the last so many training images to choose the consistency weight by. The trainings
+    after that use all training images."""
+    weight_tolerance: float = 1.0
+    """Of the weights whose top-1 accuracy is at most so many percentage points below the best
+    one's, that of the highest exact consistency is chosen."""
+    train_images: int | None = None
+    """Use the first so many training images; None uses all."""
+    test_images: int | None = None
+    """Score on the first so many test images; None uses all."""
+    consistency_images: int | None = None
+    """Score exact consistency, which takes a pass for each of the (2 max_shift + 1)^2 shifts, on
+    the first so many of these; None uses all."""
+    trials: int = 5
+    """Random consistency: pairs of shifts for each image."""
+    normalize: bool = True
+    """Shift and scale each colour channel to mean 0, standard deviation 1 over the training images,
+    so that what comes in at a shifted image's border, 0, is the mean colour; else pixels are in
+    [0, 1] and it is black."""
+    seed: int = 0
+    """Seed of the weights, the batches, the flips and the shifts."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_at_least(self, 1, "width", "epochs", "batch_size", "max_shift", "weight_epochs")
+        check_at_least(self, 1, "train_shift", "weight_images", "validation_images", "train_images")
+        check_at_least(self, 1, "test_images", "consistency_images", "trials")
+        check_at_least(self, 0, "weight_decay", "weight_tolerance")
+        check_above_zero(self, "learning_rate")
+        check_each_once(self, "methods", "consistency_weights")
+        check_seed(self)
+        if not min(self.consistency_weights) >= 0:
+            raise ValueError(
+                "`consistency_weights` must be at least 0. "
+                f"Received: consistency_weights={self.consistency_weights}"
+            )
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"`warmup` must be in [0, 1). Received: warmup={self.warmup}")
+        if self.weight_images is not None and self.weight_images < self.batch_size:
+            raise ValueError(
+                "`weight_images` must be at least one batch. Received: "
+                f"weight_images={self.weight_images}, batch_size={self.batch_size}"
+            )
+
+    @property
+    def weights_on_trial(self):
+        """The consistency weights to choose from; none if there is no choice, or no use for it."""
+        uses_augshift = any(method.startswith("augshift") for method in self.methods)
+        return self.consistency_weights if uses_augshift and self.consistency_weights[1:] else ()

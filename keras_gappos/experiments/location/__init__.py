@@ -1,0 +1,1 @@
+"""Can a network name the cell of an image, and its class?"""

@@ -1,0 +1,1 @@
+"""Position channels and class channels of one backbone."""

@@ -1,0 +1,153 @@
+"""How the channels of a backbone are ranked, and what switching them off costs."""
+
+import numpy as np
+
+from keras_gappos.analysis import ablation_sweep, rank_channels, rank_channels_by_label
+from keras_gappos.data.grid_batches import GridBatches
+from keras_gappos.experiments.probe.networks import feature_layer
+
+RANKINGS = ("position", "cell", "class")
+_BATCH = 64  # images at a time
+
+
+def rank(settings, network, images):
+    """Ranks the backbone's channels on training images, each on a random cell.
+
+    Args:
+        settings: a `ChannelsSettings`.
+        network: a network on the backbone.
+        images: an `ImageData`.
+
+    Returns:
+        Dictionary from ranking to `ChannelRanking`: "position", the paper's, by the difference
+        between canvases and mirrored ones; "cell" and "class", by the share of a channel's variance
+        that the image's cell, or its class, explains. "position" sees the channels' size and the
+        mirrored image itself, too; "cell" and "class" are the same measure of two things.
+    """
+    count, latent = settings.rank_images, feature_layer(network)
+    x, y = images.train_images[:count], images.train_labels[:count]
+    num_labels = {"cell": settings.grid_size**2, "class": images.num_classes}
+
+    def canvases(task):
+        return GridBatches(x, y, settings.grid_size, task, _BATCH, (settings.seed, 0))
+
+    by_label = {
+        name: rank_channels_by_label(
+            network,
+            canvases("location" if name == "cell" else "class"),
+            None,
+            num,
+            latent,
+            progress=False,
+        )
+        for name, num in num_labels.items()
+    }
+    flips = rank_channels(network, canvases("class"), latent=latent, progress=False)
+    return {"position": flips, **by_label}
+
+
+def sweep(settings, network, task, images, rankings, counts):
+    """Accuracy with channels off, on test images, each on random cells.
+
+    Args:
+        settings, images: as in `rank`.
+        network: a network on the backbone, with the head of the task.
+        task: "location" or "class".
+        rankings: dictionary from name to `ChannelRanking`.
+        counts: numbers of channels to switch off.
+
+    Returns:
+        A list of dictionaries with `ranking` (the given ones, "random", "most_active"), `count`,
+        `accuracy` and `chance`, in percent; those of "random" have `accuracy_draws` and
+        `accuracy_std` besides.
+    """
+    batches = GridBatches(
+        images.test_images,
+        images.test_labels,
+        settings.grid_size,
+        task,
+        _BATCH,
+        (settings.seed, 1),
+        settings.test_passes,
+    )
+    rows = ablation_sweep(
+        network,
+        batches,
+        None,
+        rankings,
+        counts,
+        latent=feature_layer(network),
+        draws=settings.draws,
+        seed=settings.seed,
+        progress=False,
+    )
+    chance = 100 / network.output_shape[-1]
+    renamed = [
+        {key.replace("top1", "accuracy"): value for key, value in row.items() if key != "region"}
+        for row in rows
+    ]
+    return [{**row, "chance": chance} for row in renamed]
+
+
+def costs(rows, task):
+    """What switching off costs, as a dictionary from ranking to one from count to points.
+
+    Args:
+        rows: rows of one network's sweep, a count of 0 among them.
+        task: "location" or "class".
+    """
+    rows = [row for row in rows if row["task"] == task]
+    intact = {row["ranking"]: row["accuracy"] for row in rows if row["count"] == 0}
+    found = {}
+    for row in rows:
+        if row["count"] > 0:
+            cost = intact[row["ranking"]] - row["accuracy"]
+            found.setdefault(row["ranking"], {})[row["count"]] = cost
+    return found
+
+
+def largest_effect(rows, ranking, task, channels):
+    """Where a ranking's channels cost a task most beyond random ones.
+
+    Args:
+        rows: rows of one network's sweep.
+        ranking: "position", "cell" or "class".
+        task: "location" or "class".
+        channels: number of channels of the feature map; with all of them off there is no choice,
+            so that this count is looked at only if it is the only one.
+
+    Returns:
+        `(count, points)`: the count, and what it costs more than random channels.
+    """
+    found = costs(rows, task)
+    beyond = {n: cost - found["random"][n] for n, cost in found[ranking].items()}
+    counts = [n for n in beyond if n < channels] or list(beyond)
+    count = max(counts, key=lambda n: (beyond[n], -n))
+    return count, beyond[count]
+
+
+def rank_correlations(rankings):
+    """Spearman's rank correlation between each two rankings, by "one/other".
+
+    Args:
+        rankings: dictionary from name to `ChannelRanking` of the same channels.
+    """
+    names = list(rankings)
+    # The place of each channel; channels of equal scores have places, too, by their index.
+    places = np.argsort([rankings[name].channels for name in names], axis=1)
+    table = np.corrcoef(places)
+    return {
+        f"{one}/{other}": round(float(table[i, j]), 4)
+        for i, one in enumerate(names)
+        for j, other in enumerate(names)
+        if i < j
+    }
+
+
+def save_rankings(rankings, folder, network):
+    """Saves the rankings in a `ResultFolder`; returns the files' paths inside of it, by name."""
+    (folder.path / "rankings").mkdir(exist_ok=True)
+    paths = {name: f"rankings/{network}_{name}.json" for name in rankings}
+    for name, ranking in rankings.items():
+        ranking.to_json(folder.path / paths[name])
+    return paths

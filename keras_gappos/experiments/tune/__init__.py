@@ -1,0 +1,1 @@
+"""Search AugShift's settings with KerasTuner."""

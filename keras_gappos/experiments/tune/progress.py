@@ -1,0 +1,100 @@
+"""What is seen of a search while it goes on: rows on disk, lines in a log, a bar."""
+
+import keras
+
+from keras_gappos.experiments.tune.report import write_report
+from keras_gappos.tuning.resumable.oracles import last_line
+
+_ENDED = ("COMPLETED", "FAILED")
+_HYPERBAND = "tuner/"  # what its own entries among a trial's values begin with
+
+
+def rows_of(oracle):
+    """The trials of an oracle that have ended, as rows.
+
+    Args:
+        oracle: a `keras_gappos.tuning.resumable.oracles.KeptOracle`.
+    """
+
+    def row(trial):
+        values, record = trial.hyperparameters.values, oracle.records[trial.trial_id]
+        before = values.get("tuner/trial_id")
+        return {
+            "trial": int(trial.trial_id),
+            "status": trial.status,
+            "settings": {k: v for k, v in values.items() if not k.startswith(_HYPERBAND)},
+            "epochs": values.get("tuner/epochs"),
+            "initial_epoch": values.get("tuner/initial_epoch", 0),
+            "continues": None if before is None else int(before),
+            "val_accuracy": _percent(trial, "val_accuracy"),
+            "val_shift_consistency": _percent(trial, "val_shift_consistency"),
+            "score": trial.score,
+            **{key: record[key] for key in ("seconds", "starts", "worker", "started")},
+            "message": last_line(trial.message),
+        }
+
+    ended = [trial for trial in oracle.trials.values() if trial.status in _ENDED]
+    return sorted(map(row, ended), key=lambda row: row["trial"])
+
+
+def _percent(trial, metric):
+    if trial.status != "COMPLETED":
+        return None
+    return round(100 * trial.metrics.get_last_value(metric), 4)
+
+
+class SearchWatch(keras.callbacks.Callback):
+    """Puts ended trials on disk and shows how far the search is; callback and listener in one."""
+
+    def __init__(self, folder, display, trials):
+        super().__init__()
+        self._folder, self._display, self._trials = folder, display, trials
+        self._shown = 0  # epochs
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def resume(self, oracle):
+        """Counts what an earlier run has done."""
+        self._shown = self._epochs_of(self._rows(oracle))
+        self._display.skip(self._shown)
+        self.listen(oracle)
+
+    def listen(self, oracle):
+        """A trial has begun or ended."""
+        rows, known = self._rows(oracle), {row["trial"] for row in self._folder.rows}
+        ended = [row for row in rows if row["trial"] not in known]
+        if ended:
+            self._folder.put(rows)
+            write_report(self._folder.path, self._folder.content)
+            self._display.advance(self._epochs_of(rows) - self._shown)
+            self._shown = self._epochs_of(rows)
+            for row in ended:
+                self._display.log(_line(row))
+        running = sorted(int(trial.trial_id) for trial in oracle.ongoing_trials.values())
+        self._name = "trial " + ", ".join(map(str, running))
+        self._display.show(rows, f"{len(rows)} of {self._trials} trials done, {self._name}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Counts an epoch of a trial of this process."""
+        self._shown += 1
+        self._display.advance(1)
+        figures = ", ".join(f"{key} {value:.4f}" for key, value in (logs or {}).items())
+        self._display.log(f"{self._name}, epoch {epoch + 1}: {figures}")
+
+    def _rows(self, oracle):
+        epochs = self._folder.content["settings"]["epochs"]
+        return [{**row, "epochs": row["epochs"] or epochs} for row in rows_of(oracle)]
+
+    def _epochs_of(self, rows):
+        return sum(row["epochs"] - row["initial_epoch"] for row in rows)
+
+
+def _line(row):
+    name = f"trial {row['trial']}"
+    if row["status"] == "FAILED":
+        return f"{name} failed: {row['message']}"
+    return (
+        f"{name}: {row['val_accuracy']:.2f} % accurate, {row['val_shift_consistency']:.2f} % "
+        f"consistent in {row['seconds']:.0f} s"
+    )

@@ -1,0 +1,245 @@
+"""Which settings of AugShift give the most consistent network that is accurate enough?
+
+KerasTuner trains one network after the other on a data set's training images, of which some are
+held out to score it. On CIFAR-10:
+
+    keras-gappos tune --data-dir DATA_DIR --train-images 10000 --space width=16
+
+The test images are never read: train the best settings at full length with the command that the
+search ends with.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+
+import keras
+
+from keras_gappos.experiments.engine.data import load_training_images
+from keras_gappos.experiments.engine.devices import use_devices
+from keras_gappos.experiments.engine.display import RunDisplay
+from keras_gappos.experiments.engine.precision import dtype_policy
+from keras_gappos.experiments.engine.results import (
+    ONLY_HOW_IT_IS_COMPUTED,
+    ResultFolder,
+    flags_of,
+    recorded_settings,
+)
+from keras_gappos.experiments.tune.progress import SearchWatch
+from keras_gappos.experiments.tune.report import make_table, write_report
+from keras_gappos.experiments.tune.settings import TuneSettings
+from keras_gappos.tuning.augshift import AugShiftHyperModel
+from keras_gappos.tuning.resumable.chief import (
+    Role,
+    beating,
+    find_role,
+    free_port,
+    serve,
+    wait_for_chief,
+)
+from keras_gappos.tuning.resumable.workers import (
+    SHARED_MEMORY,
+    LocalWorkers,
+    command_of,
+    worker_folder,
+)
+from keras_gappos.tuning.space import parse_space
+from keras_gappos.tuning.tuners import count_epochs, make_tuner
+
+_START_TIMEOUT = 300.0  # seconds that a worker's chief may take to load its data
+_TIMEOUT, _LOCAL_TIMEOUT = 60.0, 10.0  # seconds that it may be away later
+
+
+def run(settings, console=None):
+    """Makes the trials that are not yet in the output folder, and writes table and figure.
+
+    Where KerasTuner's environment variables make this process a worker it trains what its chief
+    gives it, and writes no results; where they make it the chief it trains nothing itself.
+
+    Args:
+        settings: a `TuneSettings`.
+        console: a `rich.console.Console` to show progress on, or `None` for standard output.
+
+    Returns:
+        The content of `results.json`, and `None` in a worker; its rows are the trials that have
+        ended: dictionaries with `trial` (its number), `status` ("COMPLETED" or "FAILED"),
+        `settings`, `epochs`, `initial_epoch` and `continues` (the trial whose network it trained
+        on, or `None`), `val_accuracy` and `val_shift_consistency` in percent, `score`, `seconds`,
+        `starts`, `worker`, `started`, and `message` of a failed trial.
+
+    Raises:
+        ValueError: for data that do not fit the settings, or an output folder of another search.
+        OSError: if the output folder cannot be written, a worker cannot reach its chief, or the
+            chief cannot listen.
+        RuntimeError: if the first trials all fail.
+    """
+    role = find_role()
+    if role and settings.workers:
+        raise ValueError(
+            "`workers` starts all processes of a search; give it, or set KERASTUNER_TUNER_ID and "
+            f"the chief's address, but not both. Received: workers={settings.workers}, {role}"
+        )
+    if settings.workers:
+        for name, value in SHARED_MEMORY.items():  # this process needs next to nothing of the GPUs
+            os.environ.setdefault(name, value)
+    devices = _devices(settings)
+    with dtype_policy(settings.precision):
+        if role and not role.is_chief:
+            _work(settings, role, devices)
+            return None
+        return _lead(settings, role, devices, console)
+
+
+def _devices(settings):
+    devices = use_devices(settings.distribute)
+    if devices.processes > 1:
+        raise ValueError(
+            "A search shares its trials, not one trial's batches, among machines: start a chief "
+            "and workers (KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT), each "
+            f"with the devices of its own. Received: a JAX cluster of {devices.processes} processes"
+        )
+    if settings.distribute == "jax" and settings.validation_images % devices.replicas:
+        raise ValueError(
+            "`validation_images` must be a multiple of the number of devices, which share each "
+            f"batch. Received: validation_images={settings.validation_images}, {devices.replicas} "
+            "devices"
+        )
+    if settings.tensorboard and keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "`tensorboard` needs the TensorFlow backend: set KERAS_BACKEND=tensorflow. Received: "
+            f"{keras.backend.backend()}"
+        )
+    return devices
+
+
+def _work(settings, role, devices):
+    """A worker's part."""
+    folder = _search_folder(settings)
+    timeout = _LOCAL_TIMEOUT if role.is_local else _TIMEOUT
+    print(
+        f"keras-gappos: {role.name} asks the chief at {role.target} for trials, and "
+        f"waits up to {_START_TIMEOUT:.0f} seconds for it.",
+        file=sys.stderr,
+        flush=True,
+    )
+    wait_for_chief(role, _START_TIMEOUT)
+    with beating(role, folder, timeout):
+        data = _load(settings)
+        tuner = _make_tuner(settings, data, devices)
+        _search(settings, tuner, data, [], verbose=2)
+
+
+def _lead(settings, role, devices, console):
+    """The part of a chief, or of a process that trains all trials itself."""
+    folder = ResultFolder(settings.output_dir, "tune", settings)
+    with folder.lock():
+        data = _load(settings)
+        epochs = count_epochs(settings.tuner, settings.trials, settings.epochs, settings.factor)
+        with RunDisplay(sum(epochs), lambda rows: _table(settings, rows), console) as display:
+            display.log(f"{len(epochs)} trials of {sum(epochs)} epochs in all")
+            if role:
+                display.log(f"the chief listens at {role.target}")
+            watch = SearchWatch(folder, display, len(epochs))
+            tuner = _make_tuner(settings, data, devices, watch.listen)
+            watch.resume(tuner.oracle)
+            if role or settings.workers:
+                _serve(settings, role, tuner.oracle)
+            else:
+                _search(settings, tuner, data, [watch], verbose=0)
+        write_report(folder.path, folder.content)
+    return folder.content
+
+
+def _serve(settings, role, oracle):
+    folder = _search_folder(settings)
+    if role:
+        serve(oracle, role, folder)
+        return
+    role = Role("chief", "127.0.0.1", free_port())
+    command = command_of(["tune", *flags_of(settings, workers=None)])
+    gpus = None if settings.distribute == "none" else []  # each trial wants all of them
+    logs = worker_folder(folder)
+    with LocalWorkers(settings.workers, command, role, logs, oracle, gpus) as workers:
+        serve(oracle, role, folder, look=workers.look)
+
+
+def _search(settings, tuner, data, callbacks, verbose):
+    if settings.tensorboard:
+        logs = pathlib.Path(settings.output_dir).expanduser() / "tensorboard"
+        callbacks = [*callbacks, keras.callbacks.TensorBoard(logs)]
+    (images, labels), validation_data = data
+    tuner.search(
+        images, labels, validation_data=validation_data, callbacks=callbacks, verbose=verbose
+    )
+
+
+def _search_folder(settings):
+    return pathlib.Path(settings.output_dir).expanduser() / "search"
+
+
+def _load(settings):
+    """`((images, labels), (validation images, validation labels))`."""
+    images, labels = load_training_images(settings)
+    first_held_out = len(images) - settings.validation_images
+    if first_held_out < 1:
+        raise ValueError(
+            "`validation_images` must leave images to train on. Received: validation_images="
+            f"{settings.validation_images}, of {len(images)} images"
+        )
+    parts = slice(None, first_held_out), slice(first_held_out, None)
+    return [(images[part], labels[part]) for part in parts]
+
+
+class _HyperModelOnDevices(AugShiftHyperModel):
+    """Networks that several devices train as one would."""
+
+    devices = None
+
+    def make_network(self, values):
+        self.devices.check_batch_size(values["batch_size"])
+        network = super().make_network(values)
+        return network if self.devices.strategy is None else self.devices.clone(network)
+
+
+def _make_tuner(settings, data, devices, listener=None):
+    (images, labels), (_, test_labels) = data
+    hypermodel = _HyperModelOnDevices(
+        images.shape[1:],
+        int(max(labels.max(), test_labels.max())) + 1,
+        parse_space(settings.space),
+        settings.measure_shift,
+        settings.consistency_images,
+        settings.seed,
+        settings.keras_jit_compile,
+    )
+    hypermodel.devices = devices
+    hypermodel.checked(images, labels, data[1])  # else each worker would find out
+    return make_tuner(
+        settings.tuner,
+        hypermodel,
+        settings.objective,
+        _search_folder(settings),
+        settings.trials,
+        settings.epochs,
+        settings.tolerance,
+        settings.factor,
+        settings.seed,
+        listener,
+        devices.strategy,
+        _details(settings),
+    )
+
+
+def _details(settings):
+    """What tells searches apart: settings at their defaults, as a later one's may be, do not."""
+    given, usual = (recorded_settings(dataclasses.asdict(s)) for s in (settings, TuneSettings()))
+    return {
+        name: value
+        for name, value in given.items()
+        if value != usual[name] and name not in ONLY_HOW_IT_IS_COMPUTED
+    }
+
+
+def _table(settings, rows):
+    return make_table(rows, settings.objective, settings.tolerance)

@@ -1,0 +1,1 @@
+"""Take any Keras graph apart and rebuild it."""

@@ -1,0 +1,127 @@
+"""The settings of GAPNet and PermuteNet, for KerasTuner."""
+
+import keras
+
+from keras_gappos import models, training
+from keras_gappos.arguments import integer, one_of
+from keras_gappos.training.grid_task import TASKS
+from keras_gappos.tuning.hypermodel import ClassifierHyperModel, check_image_shape
+from keras_gappos.tuning.space import Choices, Range
+
+GRID_NET_SPACE = {
+    "learning_rate": Range(1e-4, 1e-2, 1e-3, "of Adam, whose beta_1 is 0.5"),
+    "batch_size": Choices((16, 32, 48, 64, 128), 48, "images in a step"),
+    "width": Choices((8, 16, 32, 64), 16, "channels of the ResNet's first stage"),
+    "depth": Choices((18, 34, 50), 18, "depth of the ResNet", searched=False),
+    "flip": Choices((True, False), True, "mirror half of the training images left to right"),
+}
+PERMUTATION_SPACE = {
+    "permute_at": Choices(
+        ("stem", "stage1", "stage2", "stage3", "stage4", "pool"),
+        "pool",
+        "its place",
+        searched=False,
+    ),
+    "mode": Choices(
+        ("batch", "sample", "fixed"),
+        "batch",
+        "a fresh order for each, or one for good",
+        searched=False,
+    ),
+}
+
+
+class GridNetHyperModel(ClassifierHyperModel):
+    """GAPNet or PermuteNet on images that stand on a grid, as a `keras_tuner.HyperModel`.
+
+    A trial reports `val_accuracy`, in [0, 1], after each epoch. The search space, in which "if
+    named" stays at its default unless `space` names it, and the last two are PermuteNet's alone:
+
+    | setting | values | default | what it is |
+    |---|---|---|---|
+    | `learning_rate` | 0.0001 to 0.01 (log) | 0.001 | of Adam, whose beta_1 is 0.5 |
+    | `batch_size` | 16, 32, 48, 64, 128 | 48 | images in a step |
+    | `width` | 8, 16, 32, 64 | 16 | channels of the ResNet's first stage |
+    | `depth` | 18, 34, 50 | 18 | depth of the ResNet; if named |
+    | `flip` | True, False | True | mirror half of the training images left to right |
+    | `permute_at` | stem, stage1, stage2, stage3, stage4, pool | pool | its place; if named |
+    | `mode` | batch, sample, fixed | batch | a fresh order for each, or one for good; if named |
+
+    Args:
+        image_shape: `(height, width, channels)` of one image.
+        num_classes: number of the images' classes, at least 2; the outputs, if the task is "class".
+        network: `"gapnet"` or `"permutenet"`.
+        grid_size: number of cells along each side of the canvas, at least 1.
+        task: `"location"` or `"class"`, as in `keras_gappos.GridTask`.
+        space: narrows the search: a dictionary of names of the table to a value, which fixes the
+            setting, a list of values to choose among, or `(low, high)`.
+        seed: integer, at least 0, of the weights, the batches, the flips, the cells and the
+            permutations.
+        jit_compile: `"auto"`, `True` or `False`, as Keras' `compile` takes it.
+        epochs: passes over the training images of a trial, where the tuner does not say.
+        name: the hypermodel's name.
+
+    Raises:
+        ValueError: for a space with an unknown name, with values out of the table's, or with none
+            left; for another argument out of range.
+
+    Example:
+        >>> hypermodel = keras_gappos.tuning.GridNetHyperModel(
+        ...     (8, 8, 1), 10, grid_size=2, space={"width": 8, "learning_rate": (5e-4, 5e-3)}
+        ... )
+        >>> hypermodel.build(keras_tuner.HyperParameters()).grid_size
+        2
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        num_classes,
+        network="gapnet",
+        grid_size=3,
+        task="location",
+        space=None,
+        seed=0,
+        jit_compile="auto",
+        epochs=10,
+        name=None,
+    ):
+        image_shape = check_image_shape("image_shape", image_shape)
+        self.network = one_of("network", network, ("gapnet", "permutenet"))
+        self.grid_size = integer("grid_size", grid_size, 1)
+        self.task = one_of("task", task, TASKS)
+        full_space = GRID_NET_SPACE | (PERMUTATION_SPACE if network == "permutenet" else {})
+        super().__init__(
+            full_space, space, image_shape, num_classes, seed, jit_compile, epochs, name
+        )
+
+    @property
+    def identity(self):
+        """As the base class's, with the task."""
+        task = {"network": self.network, "grid_size": self.grid_size, "task": self.task}
+        return super().identity | task
+
+    def make_model(self, values):
+        """An uncompiled `GridTask`."""
+        return training.GridTask(
+            self.make_network(values), self.grid_size, self.task, seed=self.seed
+        )
+
+    def make_network(self, values):
+        """The network, for canvases."""
+        height, width, channels = self.image_shape
+        canvas = (self.grid_size * height, self.grid_size * width, channels)
+        outputs = self.grid_size**2 if self.task == "location" else self.num_classes
+        arguments = {"depth": values["depth"], "width": values["width"]}
+        if self.network == "permutenet":
+            arguments |= {name: values[name] for name in PERMUTATION_SPACE}
+            arguments["seed"] = self.seed + 1
+        return getattr(models, self.network)(canvas, outputs, **arguments)
+
+    def make_optimizer(self, values):
+        """Adam, as the paper's authors use it."""
+        return keras.optimizers.Adam(values["learning_rate"], beta_1=0.5)
+
+    def learning_rate(self, values, steps):
+        """The same at all steps."""
+        return values["learning_rate"]

@@ -1,0 +1,1 @@
+"""Searches that survive kills; the only place that uses KerasTuner's private names."""

@@ -1,0 +1,88 @@
+"""Hyperband, which trains many settings briefly and the better ones longer."""
+
+import keras_tuner
+from keras_tuner.engine.trial import TrialStatus
+
+from keras_gappos.tuning.resumable.oracles import ENDED, KeptOracle
+
+
+class HyperbandOracle(KeptOracle, keras_tuner.oracles.HyperbandOracle):
+    """Settings drawn at random, of which the better ones are trained longer.
+
+    A failed trial counts as the worst of its round, and where the space has nothing more to draw a
+    bracket begins with fewer trials; KerasTuner's own trains neither bracket to its end.
+    """
+
+    def populate_space(self, trial_id):
+        """As KerasTuner's, with whatever trials a bracket has."""
+        while True:
+            for bracket in self._brackets:
+                values = self._draw(bracket, trial_id) or self._promote(bracket, trial_id)
+                if values is not None:
+                    return {"status": TrialStatus.RUNNING, "values": values}
+            if self._current_bracket == 0 and self._current_iteration + 1 >= (
+                self.hyperband_iterations
+            ):
+                status = TrialStatus.IDLE if self.ongoing_trials else TrialStatus.STOPPED
+                return {"status": status}
+            self._remove_completed_brackets()
+            self._increment_bracket_num()
+            self._start_new_bracket()
+
+    def _draw(self, bracket, trial_id):
+        """Values of one more trial of the first round, or `None`."""
+        number, found = bracket["bracket_num"], bracket["rounds"][0]
+        if bracket.get("drawn") or len(found) >= self._get_size(number, 0):
+            return None
+        values = self._random_values()
+        if values is None:
+            bracket["drawn"] = True
+            return None
+        found.append({"past_id": None, "id": trial_id})
+        return {**values, **self._marks(number, 0)}
+
+    def _promote(self, bracket, trial_id):
+        """Values of a trial that is sure to be among the best of its round, or `None`."""
+        number, rounds = bracket["bracket_num"], bracket["rounds"]
+        for following in range(1, len(rounds)):
+            ready, to_come = self._ready(rounds, following), self._to_come(bracket, following - 1)
+            size = self._get_size(number, following)
+            if ready and len(rounds[following]) + to_come < size:
+                best = max(ready, key=lambda trial: trial.score)
+                rounds[following].append({"past_id": best.trial_id, "id": trial_id})
+                return {
+                    **best.hyperparameters.values,
+                    **self._marks(number, following),
+                    "tuner/trial_id": best.trial_id,
+                }
+        return None
+
+    def _ready(self, rounds, following):
+        """The completed trials of the round before that are not yet trained on."""
+        taken = {info["past_id"] for info in rounds[following]}
+        before = [self.trials[i["id"]] for i in rounds[following - 1] if i["id"] not in taken]
+        return [trial for trial in before if trial.status == TrialStatus.COMPLETED]
+
+    def _to_come(self, bracket, number):
+        """How many trials of a round are going on, or could still be begun."""
+        found = bracket["rounds"][number]
+        going_on = sum(self.trials[info["id"]].status not in ENDED for info in found)
+        left = self._get_size(bracket["bracket_num"], number) - len(found)
+        if number:
+            before = len(self._ready(bracket["rounds"], number))
+            left = min(left, before + self._to_come(bracket, number - 1))
+        elif bracket.get("drawn"):
+            left = 0
+        return going_on + left
+
+    def _marks(self, number, of_round):
+        return {
+            "tuner/epochs": self._get_epochs(number, of_round),
+            "tuner/initial_epoch": self._get_epochs(number, of_round - 1) if of_round else 0,
+            "tuner/bracket": number,
+            "tuner/round": of_round,
+        }
+
+    def _remove_completed_brackets(self):
+        # KerasTuner's does so when the last trial begins, which still needs the one before.
+        self._brackets = [b for b in self._brackets if self._to_come(b, len(b["rounds"]) - 1)]

@@ -1,0 +1,295 @@
+"""KerasTuner's oracles, made fit for long searches by many workers.
+
+A trial that diverges does not end the search, a worker that dies does not stop it, a process that
+is killed leaves files that can be read, and each trial's worker and time are kept.
+"""
+
+import collections
+import contextlib
+import datetime
+import pathlib
+import time
+
+import keras_tuner
+import numpy as np
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from keras_gappos.files import write_json
+from keras_gappos.tuning.objective import rank_above_floor
+
+ABOVE_FLOOR = "consistency_above_floor"
+_MAX_LOSSES = 3  # of one trial's workers, before their deaths are taken for its own fault
+_FIRST_FAILURES = 5  # trials that may all fail before the search is given up
+MESSAGE = "message.txt"  # of a failed trial, from its worker, in the trial's folder
+WEIGHTS = "network.weights.h5"
+_KEPT = 3  # trained networks that are kept, beside those that may be trained on
+ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
+
+
+class KeptOracle:
+    """Mixin for `keras_tuner.Oracle`s.
+
+    Attributes:
+        listener: function of the oracle, called when a trial has begun or ended and that is on
+            disk; or `None`.
+        tolerance: of the objective "consistency_above_floor", in percentage points.
+        records: dictionary of trial ids to dictionaries with `worker`, `started` (ISO time of the
+            last start), `seconds` (of the last run) and `starts`.
+        trouble: an exception that must end the search, or `None`.
+        is_done: whether the last one that asked for a trial heard that there is none any more.
+    """
+
+    listener = None
+    tolerance = 0.0
+    trouble = None
+    is_done = False
+
+    def __init__(self, *args, **kwargs):
+        self.records, self._begun, self._losses = {}, {}, collections.Counter()
+        super().__init__(*args, **kwargs)
+
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id):
+        """As KerasTuner's; idle, not stopped, while a trial that others do could be lost."""
+        trial = Trial(keras_tuner.HyperParameters(), status=TrialStatus.STOPPED)
+        if self.trouble is None:
+            with self._keeping_trouble():
+                if tuner_id in self.ongoing_trials:  # it was started again in the middle of a trial
+                    self.lose_worker(tuner_id)
+                trial = super().create_trial(tuner_id)
+                self._note_answer(trial, tuner_id)
+        if self.trouble is not None:
+            self.tuner_ids.discard(tuner_id)
+            trial = Trial(keras_tuner.HyperParameters(), status=TrialStatus.STOPPED)
+        return trial
+
+    @keras_tuner.synchronized
+    def update_trial(self, trial_id, metrics, step=0):
+        """As KerasTuner's, but the last report of two counts; none for a trial that has ended."""
+        trial = self.trials.get(trial_id)
+        if trial is None:  # of a worker of another search
+            return Trial(self.get_space(), trial_id)
+        if trial_id not in self.end_order:
+            with self._keeping_trouble():
+                trial.metrics = type(trial.metrics)()
+                super().update_trial(trial_id, metrics, step)
+        return trial
+
+    @keras_tuner.synchronized
+    def end_trial(self, trial):
+        """As KerasTuner's; nothing for a trial that has ended already, in another worker."""
+        trial_id = trial.trial_id
+        if trial_id in self.end_order or trial_id not in self.trials:
+            return
+        if trial_id in self._retry_queue:  # its worker was taken for lost, and was not
+            self._retry_queue.remove(trial_id)
+        if trial.status != TrialStatus.COMPLETED and trial.message is None:
+            with contextlib.suppress(OSError):
+                trial.message = (pathlib.Path(self._get_trial_dir(trial_id)) / MESSAGE).read_text()
+        with self._keeping_trouble():
+            self._note_end(trial_id)
+            super().end_trial(trial)
+            self._remove_old_weights()
+        self.notify()
+
+    @keras_tuner.synchronized
+    def lose_worker(self, tuner_id, reason=""):
+        """Gives the trial of a worker that is no more to the next one that asks.
+
+        Args:
+            tuner_id: the worker's name.
+            reason: how it ended, as far as that is known.
+        """
+        self.tuner_ids.discard(tuner_id)
+        trial = self.ongoing_trials.pop(tuner_id, None)
+        if trial is None:
+            return
+        self._losses[trial.trial_id] += 1
+        with self._keeping_trouble():
+            if self._losses[trial.trial_id] < _MAX_LOSSES:
+                self._retry_queue.append(trial.trial_id)
+            else:
+                trial.status = TrialStatus.FAILED
+                trial.message = f"{_MAX_LOSSES} workers were lost with this trial. {reason}".strip()
+                self._note_end(trial.trial_id)
+                self.end_order.append(trial.trial_id)
+                self._check_consecutive_failures()
+                self._save_trial(trial)
+            self.save()
+        self.notify()
+
+    @keras_tuner.synchronized
+    def await_workers(self):
+        """Leaves the trials that were going on at the last save to their workers, which may live.
+
+        For a chief that was started again; `lose_worker` tells it of those that do not.
+        """
+        for trial_id in list(self._retry_queue):
+            worker = self.records.get(trial_id, {}).get("worker")
+            if worker is not None and worker not in self.ongoing_trials:
+                self._retry_queue.remove(trial_id)
+                self.ongoing_trials[worker] = self.trials[trial_id]
+                self._losses[trial_id] -= 1  # it may have ended with the chief, by no fault
+
+    def score_trial(self, trial):
+        """By the objective; above a floor, trials of as many epochs are compared anew."""
+        if not np.isfinite(self._objective_values(trial)).all():
+            trial.score = float("nan")  # which KerasTuner takes for a failure
+            trial.message = f"{self.objective.name} is not a finite number."
+            return
+        super().score_trial(trial)
+        if self.objective.name == ABOVE_FLOOR:
+            self._score_above_floor(trial)
+
+    def _score_above_floor(self, trial):
+        epochs = trial.hyperparameters.values.get("tuner/epochs")
+        others = [t for t in self._completed() if t.trial_id != trial.trial_id]
+        alike = [t for t in others if t.hyperparameters.values.get("tuner/epochs") == epochs]
+        for scored, score in zip([trial, *alike], self._floor_scores([trial, *alike])):
+            changed, scored.score = scored.score != score, score
+            if changed and scored is not trial:
+                self._save_trial(scored)
+
+    def get_best_trials(self, num_trials=1):
+        """The best completed trials, best first."""
+        trials = self._completed()
+        if self.objective.name == ABOVE_FLOOR:
+            scores = self._floor_scores(trials)
+        else:
+            scores = [trial.score for trial in trials]
+        order = sorted(zip(scores, trials), key=lambda pair: -pair[0])
+        return [trial for _, trial in order[:num_trials]]
+
+    def notify(self):
+        """Calls the listener; what it raises is for the search to raise, outside of the lock."""
+        if self.listener is not None and self.trouble is None:
+            with self._keeping_trouble():
+                self.listener(self)
+
+    def save(self):
+        """Writes the oracle's state in one move."""
+        self._write(self._get_oracle_fname(), self.get_state())
+
+    def _save_trial(self, trial):
+        folder = pathlib.Path(self._get_trial_dir(trial.trial_id))
+        self._write(folder / "trial.json", trial.get_state())
+
+    def _write(self, path, state):
+        with self._keeping_trouble():
+            write_json(path, state)
+
+    @contextlib.contextmanager
+    def _keeping_trouble(self):
+        """Keeps an error for the search: raised at once, KerasTuner would never unlock itself."""
+        try:
+            yield
+        except Exception as error:
+            self.trouble = self.trouble or error
+
+    def get_state(self):
+        """As KerasTuner's, with the records."""
+        return {**super().get_state(), "records": self.records, "is_done": self.is_done}
+
+    def set_state(self, state):
+        """As KerasTuner's, with the records."""
+        super().set_state(state)
+        self.records, self.is_done = state["records"], state.get("is_done", False)
+
+    def reload(self):
+        """As KerasTuner's; trials that a kill left between two files are mended."""
+        super().reload()
+        for trial_id in set(self.trials) - set(self.start_order):
+            del self.trials[trial_id]  # it had begun on disk, but not in the oracle's file
+        for trial_id in list(self._retry_queue):
+            if self.trials[trial_id].status in (TrialStatus.COMPLETED, TrialStatus.FAILED):
+                self._retry_queue.remove(trial_id)  # it had ended on disk
+                if trial_id not in self.end_order:
+                    self.end_order.append(trial_id)
+                path = pathlib.Path(self._get_trial_dir(trial_id)) / "trial.json"
+                self._note_end(trial_id, path.stat().st_mtime)
+        if self.is_done:
+            self._give_up_if_all_failed(1)
+
+    def _note_answer(self, trial, tuner_id):
+        self.is_done = trial.status == TrialStatus.STOPPED and not self.ongoing_trials
+        if trial.status == TrialStatus.RUNNING:
+            self._note_start(trial, tuner_id)
+        elif self.is_done:
+            self._give_up_if_all_failed(1)
+            self._remove_old_weights()
+            self.save()
+        elif trial.status == TrialStatus.STOPPED:
+            trial.status = TrialStatus.IDLE
+            self.tuner_ids.add(tuner_id)
+
+    def _note_start(self, trial, tuner_id):
+        record = self.records.setdefault(trial.trial_id, {"starts": 0, "seconds": None})
+        record["worker"], record["starts"] = tuner_id, record["starts"] + 1
+        record["started"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._begun[trial.trial_id] = time.monotonic()
+        self.save()
+        self.notify()
+
+    def _note_end(self, trial_id, now=None):
+        record, begun = self.records[trial_id], self._begun.pop(trial_id, None)
+        if begun is not None and now is None:
+            seconds = time.monotonic() - begun
+        elif record["seconds"] is None:  # another process began it
+            started = datetime.datetime.fromisoformat(record["started"]).timestamp()
+            seconds = max(0.0, (now or time.time()) - started)
+        else:
+            return
+        record["seconds"] = round(seconds, 1)
+
+    def _check_consecutive_failures(self):
+        # KerasTuner's ends a search after three failures in a row, whatever came before.
+        self._give_up_if_all_failed(min(_FIRST_FAILURES, self.max_trials or _FIRST_FAILURES))
+
+    def _give_up_if_all_failed(self, limit):
+        ended = [self.trials[trial_id] for trial_id in self.end_order]
+        if len(ended) < limit or self.trouble is not None:
+            return
+        if all(trial.status == TrialStatus.FAILED for trial in ended):
+            trials = f"first {len(ended)} trials all" if len(ended) > 1 else "trial"
+            self.trouble = RuntimeError(
+                f"The search is given up: its {trials} failed, the last one with: "
+                f"{last_line(ended[-1].message)}"
+            )
+
+    def _completed(self):
+        trials = self.trials.values()
+        return [trial for trial in trials if trial.status == TrialStatus.COMPLETED]
+
+    def _objective_values(self, trial):
+        """What the objective looks at, of the last epoch."""
+        names = [self.objective.name]
+        if names == [ABOVE_FLOOR]:
+            names = ["val_accuracy", "val_shift_consistency"]
+        return [trial.metrics.get_last_value(name) for name in names]
+
+    def _floor_scores(self, trials):
+        values = np.reshape([self._objective_values(trial) for trial in trials], (-1, 2))
+        return rank_above_floor(*values.T, self.tolerance).tolist()
+
+    def _remove_old_weights(self):
+        """Removes the networks of trials that are neither among the best nor trained on later."""
+        brackets = () if self.is_done else getattr(self, "_brackets", ())
+        wanted = {trial.trial_id for trial in self.get_best_trials(_KEPT)}
+        wanted |= {info["id"] for b in brackets for found in b["rounds"] for info in found}
+        for trial_id in set(self.end_order) - wanted:
+            with contextlib.suppress(OSError):
+                (pathlib.Path(self._get_trial_dir(trial_id)) / WEIGHTS).unlink()
+
+
+def last_line(message):
+    """What a traceback, or any text, ends with; `None` for `None`."""
+    lines = (message or "").strip().splitlines()
+    return lines[-1].removeprefix("keras_tuner.src.errors.FailedTrialError: ") if lines else None
+
+
+class RandomOracle(KeptOracle, keras_tuner.oracles.RandomSearchOracle):
+    """Settings drawn at random."""
+
+
+class BayesianOracle(KeptOracle, keras_tuner.oracles.BayesianOptimizationOracle):
+    """Settings drawn where a Gaussian process expects the best."""

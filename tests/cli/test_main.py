@@ -1,0 +1,282 @@
+import dataclasses
+import inspect
+
+import pytest
+
+from keras_gappos.cli import main as cli
+from keras_gappos.cli.help import field_docstrings
+from keras_gappos.experiments.attack.settings import AttackSettings
+from keras_gappos.experiments.invariance.settings import InvarianceSettings
+from keras_gappos.experiments.location.settings import LocationSettings
+from keras_gappos.experiments.probe.settings import ChannelsSettings
+from keras_gappos.experiments.tune.settings import TuneSettings
+from keras_gappos.tuning.augshift import AUGSHIFT_SPACE
+from keras_gappos.tuning.space import Choices
+
+
+@pytest.mark.parametrize(
+    ("experiment", "width"),
+    [("location", 64), ("invariance", 64), ("attack", 16), ("channels", 16)],
+)
+def test_help_names_the_flags_with_units_and_defaults(experiment, width, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["run", experiment, "--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    for flag in ("--dataset", "--data-dir", "--output-dir", "--epochs", "--width", "--seed"):
+        assert flag in text
+    for flag in ("--precision", "--distribute {none,mirrored,jax}", "--jit-compile {auto,on,off}"):
+        assert flag in text
+    assert f"(default: {width})" in text
+    assert "percent" in text
+
+
+def help_of(*command, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "2000")
+    with pytest.raises(SystemExit):
+        cli.main([*command, "--help"])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "settings"),
+    [
+        (["demo"], cli.DemoSettings),
+        (["run", "location"], LocationSettings),
+        (["run", "invariance"], InvarianceSettings),
+        (["run", "attack"], AttackSettings),
+        (["run", "channels"], ChannelsSettings),
+        (["tune"], TuneSettings),
+    ],
+)
+def test_help_breaks_lines_at_the_terminals_width_only(command, settings, monkeypatch, capsys):
+    text = help_of(*command, monkeypatch=monkeypatch, capsys=capsys)
+    texts = {}
+    for base in reversed(inspect.getmro(settings)[:-1]):
+        texts |= field_docstrings(base)
+    assert {field.name for field in dataclasses.fields(settings)} == set(texts)
+    for docstring in texts.values():
+        assert f" {docstring} (default: " in text
+
+
+def test_help_of_tune_speaks_of_what_tune_has(monkeypatch, capsys):
+    text = help_of("tune", monkeypatch=monkeypatch, capsys=capsys)
+    assert "KERAS_DISTRIBUTION" not in text and "--batch-size" not in text
+    for name, dimension in AUGSHIFT_SPACE.items():
+        values = str(dimension).removesuffix(" (log)")
+        values = values.lower() if isinstance(dimension, Choices) else values
+        assert f" {name} ({values})" in text
+    assert "help(keras_gappos.tuning.AugShiftHyperModel)" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("tune --space width=8 --space batch_size=32", "--space"),
+        ("tune --space=width=8 --space=batch_size=32", "--space"),
+        ("run location --grids 3 --tasks class --grids 5", "--grids"),
+        ("run invariance --methods shift --methods augshift", "--methods"),
+        ("run invariance --consistency-weights 1 --consistency_weights 3", "--consistency-weights"),
+        ("run attack --counts 8 --counts 16", "--counts"),
+        ("run channels --width 8 --width 16", "--width"),
+    ],
+)
+def test_a_flag_that_comes_twice_is_refused_in_one_line(command, flag, capsys):
+    assert cli.main(command.split()) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"keras-gappos: `{flag}` must be given once")
+    assert error.endswith(f"Received: {flag} 2 times\n")
+    assert error.count("\n") == 1
+
+
+def test_one_flag_takes_several_values(monkeypatch):
+    seen = []
+    search = "keras_gappos.experiments.tune.run"
+    monkeypatch.setattr(search, lambda settings, console: seen.append(settings))
+    assert cli.main(["tune", "--space", "width=8", "batch_size=32"]) == 0
+    assert seen[0].space == ("width=8", "batch_size=32")
+
+
+def test_every_setting_is_a_flag(monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli.location, "run", lambda settings, console: seen.append(settings) or [])
+    flags = (
+        "--dataset mnist --data-dir d --output-dir o --grids 2 4 --tasks class --networks gapnet"
+    )
+    flags += " --depth 34 --width 8 --epochs 3 --location-epochs 2 --stop-at 99 --train-images 9"
+    flags += " --test-images 8 --test-passes 1 --batch-size 7 --learning-rate 0.1 --no-flip"
+    flags += " --no-normalize --precision mixed_float16 --seed 5 --no-show-images"
+    flags += " --distribute mirrored --jit-compile off"
+    assert cli.main(["run", "location", *flags.split()]) == 0
+    (settings,) = seen
+    defaults = LocationSettings()
+    unchanged = [name for name in vars(settings) if vars(settings)[name] == vars(defaults)[name]]
+    assert unchanged == []
+    assert settings.grids == (2, 4)
+
+
+def test_every_setting_of_invariance_is_a_flag(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        cli.invariance, "run", lambda settings, console: seen.append(settings) or []
+    )
+    flags = "--dataset mnist --data-dir d --output-dir o --methods augshift shift --depth 34"
+    flags += " --width 8 --stem imagenet --epochs 3 --batch-size 7 --learning-rate 0.2 --warmup 0.1"
+    flags += " --weight-decay 0 --no-flip --max-shift 2 --consistency-weights 3 5 --weight-epochs 2"
+    flags += " --weight-images 90 --validation-images 9 --weight-tolerance 0.5 --train-images 99"
+    flags += " --test-images 8 --consistency-images 6 --trials 2 --no-normalize"
+    flags += " --train-shift 3 --fill-mode wrap --precision mixed_float16 --seed 5"
+    flags += " --distribute jax --jit-compile on"
+    assert cli.main(["run", "invariance", *flags.split()]) == 0
+    (settings,) = seen
+    defaults = InvarianceSettings()
+    assert [k for k in vars(settings) if vars(settings)[k] == vars(defaults)[k]] == []
+    assert (settings.methods, settings.consistency_weights) == (("augshift", "shift"), (3.0, 5.0))
+
+
+def test_every_setting_of_the_attack_is_a_flag(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(cli.attack, "run", lambda settings, console: seen.append(settings) or [])
+    weights = tmp_path / "a.weights.h5"
+    weights.write_text("")
+    flags = "--dataset camvid --data-dir d --output-dir o --train-split validation --test-split t"
+    flags += " --size 90 120 --num-classes 4 --void 9 --depth 34 --width 8 --output-stride 16"
+    flags += f" --weights {weights} --epochs 3 --batch-size 7 --learning-rate 0.2 --weight-decay 0"
+    flags += " --flips True --scale 0.8 1.2 --crop 64 80 --counts 8 16 --method signed_flip"
+    flags += " --latent head_relu"
+    flags += " --normalize --draws 2 --train-images 9 --rank-images 6 --test-images 8"
+    flags += " --precision mixed_float16 --seed 5 --no-show-images"
+    flags += " --distribute mirrored --jit-compile off"
+    assert cli.main(["run", "attack", *flags.split()]) == 0
+    (settings,) = seen
+    defaults = AttackSettings()
+    assert [k for k in vars(settings) if vars(settings)[k] == vars(defaults)[k]] == []
+    assert (settings.flips, settings.counts, settings.size) == ((True,), (8, 16), (90, 120))
+
+
+def test_every_setting_of_a_search_is_a_flag_and_its_best_five_are_shown(
+    monkeypatch, capsys, tmp_path
+):
+    def search(settings, console):
+        seen.append(settings)
+        trial = {"status": "COMPLETED", "continues": None, "initial_epoch": 0, "epochs": 4}
+        rows = [
+            {
+                **trial,
+                "trial": number,
+                "settings": {"max_shift": 2 + number, "consistency_weight": 3.0},
+                "val_accuracy": 60.0 + number,
+                "val_shift_consistency": 80.0,
+                "seconds": 1.0,
+                "message": None,
+            }
+            for number in range(7)
+        ]
+        return {"rows": rows, "settings": vars(settings)}
+
+    seen = []
+    monkeypatch.setattr("keras_gappos.experiments.tune.run", search)
+    flags = f"--dataset mnist --data-dir d --output-dir {tmp_path} --tuner bayesian --trials 7"
+    flags += " --objective val_accuracy --tolerance 2 --epochs 4 --factor 2 --space width=8,16"
+    flags += " --train-images 900 --validation-images 90 --consistency-images 60 --measure-shift 3"
+    flags += " --no-normalize --precision mixed_float16 --distribute jax --jit-compile on --seed 5"
+    flags += " --workers 2 --tensorboard"
+    assert cli.main(["tune", *flags.split()]) == 0
+    (settings,) = seen
+    defaults = TuneSettings()
+    assert [k for k in vars(settings) if vars(settings)[k] == vars(defaults)[k]] == []
+    output = capsys.readouterr().out
+    assert "The best 5 of 7 completed trials" in " ".join(output.split())
+    command = output.strip().splitlines()[-1]
+    assert command.startswith("keras-gappos run invariance --dataset mnist --data-dir DATA_DIR")
+    assert "--max-shift 3 --train-shift 8" in command
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tuner", "hyperbnd"], "Did you mean 'hyperband'?"),
+        (["--objective", "val_acuracy"], "Did you mean 'val_accuracy'?"),
+    ],
+)
+def test_an_unknown_tuner_or_objective_is_answered_with_the_nearest(flags, message, capsys):
+    assert cli.main(["tune", *flags]) == 1
+    assert capsys.readouterr().err.strip().endswith(message)
+
+
+def test_the_demo_ends_with_one_sentence_and_the_figure(monkeypatch, capsys, tmp_path):
+    (tmp_path / "figure.png").write_bytes(b"")
+    seen, rows = [], []
+    for network, grid_size, accuracy in (
+        ("gapnet", 3, 99.7),
+        ("gapnet", 7, 100.0),
+        ("permutenet", 3, 31.2),
+        ("permutenet", 7, 5.0),
+    ):
+        row = {"network": network, "task": "location", "grid_size": grid_size}
+        rows.append(row | {"accuracy": accuracy, "chance": 11.1, "epochs": 2, "seconds": 9})
+    monkeypatch.setattr(cli.location, "run", lambda settings, _: seen.append(settings) or rows)
+    assert cli.main(["demo", "--output-dir", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert str(tmp_path / "figure.png") in text
+    sentence = " ".join(text.split())
+    assert "names the cell of 100 % of the images" in sentence
+    assert "PermuteNet of 5 to 31 %: the place is in the order of the channels." in sentence
+    assert (seen[0].dataset, seen[0].grids, seen[0].tasks) == ("digits", (3, 5, 7), ("location",))
+    assert (seen[0].precision, seen[0].jit_compile) == ("float32", "auto")
+
+
+def test_the_demo_trains_as_its_flags_say(monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli.location, "run", lambda settings, _: seen.append(settings) or [])
+    monkeypatch.setattr(cli, "_sentence", lambda rows: "")
+    flags = "--precision mixed_bfloat16 --jit-compile off --seed 3"
+    assert cli.main(["demo", *flags.split()]) == 0
+    assert (seen[0].precision, seen[0].jit_compile, seen[0].seed) == ("mixed_bfloat16", "off", 3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--width", "0"], "`width` must be at least 1. Received: width=0"),
+        (["--dataset", "digits", "--train-images", "5"], "at least one batch"),
+        (["--distribute", "multiworker"], "for several hosts use the JAX backend"),
+    ],
+)
+def test_bad_values_end_in_one_line(flags, message, capsys, tmp_path):
+    assert cli.main(["run", "location", "--output-dir", str(tmp_path), *flags]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("keras-gappos: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.tensorflow
+def test_a_data_folder_without_the_data_set_ends_in_one_line(capsys, tmp_path, monkeypatch):
+    import requests
+
+    def unreachable(*_, **__):
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(requests, "head", unreachable)
+    flags = ["--dataset", "mnist", "--data-dir", str(tmp_path), "--output-dir", str(tmp_path / "o")]
+    assert cli.main(["run", "location", *flags]) == 1
+    error = capsys.readouterr().err
+    assert "Three ways to get it" in error
+    assert error.count("\n") == 1
+
+
+def test_ctrl_c_ends_in_one_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.location, "run", interrupted)
+    assert cli.main(["demo"]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+def test_an_unknown_flag_is_refused(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["run", "location", "--widht", "8"])
+    assert end.value.code == 2
+    assert "--width" in capsys.readouterr().err  # suggests the nearest

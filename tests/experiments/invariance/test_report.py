@@ -1,0 +1,158 @@
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from keras_gappos.experiments.invariance.report import (
+    PAPER,
+    _draw,
+    _spread,
+    make_table,
+    write_report,
+)
+
+
+def row(method, top1=90.0, exact=80.0, split="test", **more):
+    return {
+        "method": method,
+        "split": split,
+        "dataset": "cifar10",
+        "depth": 18,
+        "top1": top1,
+        "consistency_random": 81.5,
+        "consistency_random_stderr": 0.12,
+        "consistency_exact": exact,
+        "consistency_exact_stderr": 0.2,
+        "worst_case": 70.0,
+        "accuracy_map": np.linspace(top1 - 9, top1, 9).reshape(3, 3).tolist(),
+        "epochs": 5,
+        "train_images": 50000,
+        "test_images": 10000,
+        "consistency_images": 10000,
+        **more,
+    }
+
+
+NAMES = {
+    "resnet18": "ResNet-18",
+    "blurpool": "BlurPool",
+    "aps": "APS",
+    "shift": "One random shift",
+    "augshift": "AugShift",
+    "augshift_blurpool": "AugShift + BlurPool",
+    "augshift_aps": "AugShift + APS",
+}
+METHODS = tuple(NAMES)
+TRIALS = [
+    row("augshift", split="validation", consistency_weight=weight, test_images=5000)
+    for weight in (10.0, 1.0)
+]
+
+
+def content(rows, **settings):
+    settings = {"dataset": "cifar10", "max_shift": 4, "normalize": True, **settings}
+    return {
+        "command": "keras-gappos run invariance --width 16",
+        "settings": {"depth": 18, "width": 16, "trials": 5, "weight_tolerance": 1.0, **settings},
+        "environment": {"backend": "jax 1.0", "device": "CPU, 2 cores"},
+        "rows": rows,
+    }
+
+
+def cells(text):
+    return [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+
+
+def test_the_table_has_the_methods_and_the_papers_figures_beside_ours(tmp_path):
+    rows = [*TRIALS, row("augshift", 92.345, 94.0, consistency_weight=10.0), row("resnet18")]
+    write_report(tmp_path, content(rows))
+    text = (tmp_path / "table.md").read_text()
+    table = cells(text)
+    assert table[0] == (
+        ["network", "top-1 %", "random consistency %", "exact consistency %", "worst case %"]
+        + ["paper top-1 %", "paper consistency %"]
+    )
+    ours = ["90.00", "81.50±0.12", "80.00±0.20", "70.00"]
+    assert table[2] == ["ResNet-18", *ours, "93.1", "90.8"]
+    assert table[3][:2] + table[3][5:] == ["AugShift", "92.34", "92.1", "94.8"]
+    assert "`keras-gappos run invariance --width 16`" in text
+
+
+def test_the_weights_on_trial_have_a_table_and_a_sentence_that_says_how_one_was_chosen(tmp_path):
+    rows = [*TRIALS, row("augshift", consistency_weight=10.0)]
+    write_report(tmp_path, content(rows))
+    text = (tmp_path / "table.md").read_text()
+    assert [line[0] for line in cells(text)[-2:]] == ["1", "10"]
+    assert "The weight 10 was chosen on 5,000 held out training images" in text
+    write_report(tmp_path, content(rows[2:]))
+    text = (tmp_path / "table.md").read_text()
+    assert "AugShift's consistency weight, 10, was given." in text
+    assert "## The consistency weight" not in text
+    write_report(tmp_path, content([row("aps")]))
+    assert "weight" not in (tmp_path / "table.md").read_text()
+
+
+def test_other_data_sets_have_no_figures_of_the_paper(tmp_path):
+    write_report(tmp_path, content([row("augshift", dataset="digits")], dataset="digits"))
+    text = (tmp_path / "table.md").read_text()
+    assert cells(text)[2][-2:] == ["", ""]
+    assert "The paper's figures" not in text
+
+
+def test_another_shift_or_border_in_training_is_told(tmp_path):
+    write_report(tmp_path, content([row("augshift_aps")]))
+    assert "in training" not in (tmp_path / "table.md").read_text()
+    write_report(tmp_path, content([row("augshift_aps")], train_shift=6, fill_mode="reflect"))
+    text = (tmp_path / "table.md").read_text()
+    assert "each by up to 4 pixels" in text
+    assert "Shifts in training are of up to 6 pixels, with fill mode 'reflect'" in text
+
+
+def test_a_single_image_has_no_standard_error():
+    text = io.StringIO()
+    Console(file=text, width=80).print(make_table([row("aps", consistency_exact_stderr=None)]))
+    assert " 80.00 " in text.getvalue()
+
+
+def test_the_table_fits_a_terminal_of_80_columns():
+    text = io.StringIO()
+    rows = [row(method, 100.0, 100.0) for method in METHODS]
+    Console(file=text, width=80).print(make_table([*rows, *TRIALS]))
+    assert "…" not in text.getvalue()
+    for name in NAMES.values():
+        assert (
+            sum(line.strip().startswith(f"{name}  ") for line in text.getvalue().splitlines()) == 1
+        )
+
+
+def test_the_papers_tables_are_whole():
+    assert PAPER["cifar10"]["augshift"] == (92.1, 94.8)
+    assert PAPER["cifar100"]["resnet18"] == (72.6, 70.1)
+    assert [len(table) for table in PAPER.values()] == [3, 3]
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+def test_the_figure_has_a_labelled_point_and_a_map_for_each_method(count):
+    rows = [row(method, 90 + i, 80 + i) for i, method in enumerate(METHODS[:count])]
+    figure = _draw(content([*rows, *TRIALS]))
+    points, maps = figure.subfigs
+    names = list(NAMES.values())[:count]
+    assert {text.get_text() for text in points.axes[0].texts} == set(names)
+    images = [ax.images[0] for ax in maps.axes if ax.images]
+    assert len(images) == count
+    assert {image.get_clim() for image in images} == {(81.0, 89.0 + count)}
+
+
+def test_no_figure_before_a_method_is_finished(tmp_path):
+    write_report(tmp_path, content(TRIALS))
+    assert (tmp_path / "table.md").exists()
+    assert not (tmp_path / "figure.png").exists()
+
+
+def test_labels_are_moved_apart_around_where_they_belong():
+    assert _spread([0.0, 5.0], 1.0) == [0.0, 5.0]
+    assert _spread([2.0, 2.0], 1.0) == [1.5, 2.5]
+    heights = _spread([0.0, 0.1, 0.2, 3.0], 1.0)
+    assert heights == pytest.approx([-0.9, 0.1, 1.1, 3.0])
+    assert np.diff(_spread([0.0, 0.9, 1.0, 1.1], 1.0)).min() >= 1 - 1e-9

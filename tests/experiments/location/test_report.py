@@ -1,0 +1,85 @@
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from keras_gappos.experiments.location.report import PAPER, make_table, write_report
+
+IMAGES = np.random.default_rng(0).normal(size=(4, 8, 8, 1))
+
+
+def row(network, task, grid_size, accuracy):
+    example = {"image": 1, "cell": 2, "predicted": 0}
+    return {
+        "network": network,
+        "task": task,
+        "grid_size": grid_size,
+        "accuracy": accuracy,
+        "chance": 100 / grid_size**2,
+        "epochs": 5,
+        "seconds": 12.3,
+        "train_images": 50000,
+        "test_images": 10000,
+        "examples": [example, {**example, "predicted": 2}] if task == "location" else None,
+    }
+
+
+def content(rows):
+    return {
+        "command": "keras-gappos run location --width 16",
+        "settings": {"dataset": "cifar10", "depth": 18, "width": 16, "normalize": True},
+        "environment": {"backend": "jax 1.0", "device": "CPU, 2 cores"},
+        "rows": rows,
+    }
+
+
+def test_the_table_has_the_papers_figures_and_chance_beside_ours(tmp_path):
+    rows = [row("gapnet", "location", 3, 99.96), row("permutenet", "class", 5, 33.3)]
+    write_report(tmp_path, content(rows), IMAGES)
+    text = (tmp_path / "table.md").read_text()
+    cells = [
+        [c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line
+    ]
+    assert cells[0] == (
+        ["network", "task", "grid", "accuracy %", "paper %", "chance %", "epochs", "seconds"]
+    )
+    assert cells[2] == ["GAPNet", "location", "3x3", "100.0", "100.0", "11.1", "5", "12"]
+    assert cells[3] == ["PermuteNet", "class", "5x5", "33.3", "", "4.0", "5", "12"]
+    assert "`keras-gappos run location --width 16`" in text
+
+
+def test_the_table_fits_a_terminal_of_80_columns():
+    text = io.StringIO()
+    rows = [row("permutenet", "location", 3, 100.0)]
+    Console(file=text, width=80).print(make_table(rows))
+    assert "…" not in text.getvalue()
+    assert "PermuteNet" in text.getvalue()
+
+
+def test_the_papers_table_is_whole():
+    assert len(PAPER) == 8
+    assert PAPER["permutenet", "location", 7] == 21.4
+
+
+@pytest.mark.parametrize("show_images", [True, False])
+def test_the_figure_is_a_picture_of_the_location_rows(tmp_path, show_images):
+    rows = [row(n, "location", k, 50.0) for n in ("gapnet", "permutenet") for k in (3, 7)]
+    write_report(tmp_path, content(rows), IMAGES, show_images)
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_images_the_figure_shows_a_square_in_their_place():
+    from keras_gappos.experiments.location.report import _draw
+
+    figure = _draw(content([row("gapnet", "location", 3, 50.0)]), IMAGES, show_images=False)
+    axes = [ax for part in figure.subfigs for ax in part.axes if ax.images]
+    assert len(axes) == 2
+    canvas = np.asarray(axes[0].images[0].get_array())
+    assert set(np.unique(canvas)) == {0.0, 0.6}
+    assert (canvas[:8, 16:] == 0.6).all()  # cell 2 of a 3x3 grid
+
+
+def test_no_figure_without_location_rows(tmp_path):
+    write_report(tmp_path, content([row("gapnet", "class", 3, 50.0)]), IMAGES)
+    assert not (tmp_path / "figure.png").exists()
