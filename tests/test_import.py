@@ -16,9 +16,11 @@ import keras_gappos
 # all of them.
 ROOMS = [
     ["arguments", "files", "interrupts", "version"],
-    ["layers", "data"],
-    ["classifier", "models"],
-    ["training", "analysis"],
+    ["layers"],
+    ["data", "models", "surgery"],
+    ["predictions"],
+    ["training"],
+    ["analysis"],
     ["zoo"],
     ["tuning"],
     ["experiments"],

@@ -91,7 +91,7 @@ def test_a_flag_that_comes_twice_is_refused_in_one_line(command, flag, capsys):
 
 def test_one_flag_takes_several_values(monkeypatch):
     seen = []
-    search = "keras_gappos.experiments.tune.run"
+    search = "keras_gappos.experiments.tune.run.run"
     monkeypatch.setattr(search, lambda settings, console: seen.append(settings))
     assert cli.main(["tune", "--space", "width=8", "batch_size=32"]) == 0
     assert seen[0].space == ("width=8", "batch_size=32")
@@ -175,7 +175,7 @@ def test_every_setting_of_a_search_is_a_flag_and_its_best_five_are_shown(
         return {"rows": rows, "settings": vars(settings)}
 
     seen = []
-    monkeypatch.setattr("keras_gappos.experiments.tune.run", search)
+    monkeypatch.setattr("keras_gappos.experiments.tune.run.run", search)
     flags = f"--dataset mnist --data-dir d --output-dir {tmp_path} --tuner bayesian --trials 7"
     flags += " --objective val_accuracy --tolerance 2 --epochs 4 --factor 2 --space width=8,16"
     flags += " --train-images 900 --validation-images 90 --consistency-images 60 --measure-shift 3"
