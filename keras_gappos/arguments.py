@@ -1,11 +1,22 @@
-"""Checks of arguments, whose errors name the argument, the value and what would do."""
+"""Argument checks, whose errors name the argument, its value and what is allowed."""
+
+from __future__ import annotations
 
 import difflib
 import operator
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+# A NumPy array, a tensor of the backend or a `keras.KerasTensor`.
+Tensor = Any
 
 
-def integer(name, value, minimum, below=None):
-    """Returns `value` as an `int`, if it is an integer (NumPy's too) in [minimum, below).
+def integer(name: str, value: Any, minimum: int, below: int | None = None) -> int:
+    """Returns `value` as an `int`, if it is an integer (or a NumPy integer) in [minimum, below).
 
     Raises:
         ValueError: if it is not; the message names the argument.
@@ -20,11 +31,11 @@ def integer(name, value, minimum, below=None):
     return number
 
 
-def one_of(name, value, choices):
+def one_of(name: str, value: Any, choices: Iterable) -> Any:
     """Returns `value`, if it is one of `choices`.
 
     Raises:
-        ValueError: if it is not; the message names the argument and the choices.
+        ValueError: if it is not; the message names the argument, the choices and the nearest one.
     """
     choices = tuple(choices)
     if value not in choices:
@@ -32,3 +43,86 @@ def one_of(name, value, choices):
         hint = f". Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}{hint}")
     return value
+
+
+def check_at_least(settings: Any, minimum: float, *names: str) -> None:
+    """Raises a `ValueError` if one of these settings is below `minimum`; `None` passes."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not value >= minimum:
+            raise ValueError(f"`{name}` must be at least {minimum}. Received: {name}={value}")
+
+
+def check_above_zero(settings: Any, *names: str) -> None:
+    """Raises a `ValueError` if one of these settings is not above 0."""
+    for name in names:
+        value = getattr(settings, name)
+        if not value > 0:
+            raise ValueError(f"`{name}` must be above 0. Received: {name}={value}")
+
+
+def check_each_once(settings: Any, *names: str) -> None:
+    """Raises a `ValueError` if one of these tuples is empty or repeats a value."""
+    for name in names:
+        values = getattr(settings, name)
+        if not values or len(set(values)) < len(values):
+            raise ValueError(
+                f"`{name}` must name one or more, each once. Received: {name}={values}"
+            )
+
+
+def check_seed(settings: Any) -> None:
+    """Raises a `ValueError` if `seed` is out of range."""
+    if not 0 <= settings.seed < 2**32 - 1:
+        raise ValueError(f"`seed` must be in [0, 2**32 - 1). Received: seed={settings.seed}")
+
+
+def only_tensor(name: str, values: Any) -> Tensor:
+    """Returns the one tensor in `values`, which Keras also accepts in a list or dictionary."""
+    tensors = keras.tree.flatten(values)
+    if len(tensors) != 1:
+        raise ValueError(
+            f"`{name}` must be one array or tensor. Received: a structure of {len(tensors)}"
+        )
+    return tensors[0]
+
+
+def visible_array(values: Any) -> np.ndarray | None:
+    """Returns an array or tensor, alone or in a list or dictionary, as a NumPy array.
+
+    `None` for anything whose values cannot be read in advance, such as a stream.
+    """
+    leaves = keras.tree.flatten(values)
+    if len(leaves) != 1:
+        return None
+    (values,) = leaves
+    if ops.is_tensor(values):
+        return ops.convert_to_numpy(values)
+    return values if isinstance(values, np.ndarray) else None
+
+
+def check_images(images: np.ndarray) -> None:
+    """Raises a `ValueError` if there is no image, or one with a NaN or infinite value."""
+    if not len(images):
+        raise ValueError(f"There are no images. Received: x of shape {images.shape}")
+    if not np.isfinite([images.min(), images.max()]).all():
+        raise ValueError("Images must be finite. Received: x with NaN or infinite values")
+
+
+def check_class_labels(labels: np.ndarray, count: int, classes: int) -> None:
+    """Raises a `ValueError` unless there are `count` labels, integers in [0, classes).
+
+    One-hot and soft labels, which have a second dimension, are only counted.
+    """
+    if len(labels) != count:
+        raise ValueError(
+            f"There must be a label for each image. Received: {len(labels)} labels for "
+            f"{count} images"
+        )
+    if labels.ndim > 1 and labels.shape[1:] != (1,):
+        return
+    if not np.isin(labels, np.arange(classes)).all():
+        raise ValueError(
+            f"Labels must be integers in [0, {classes}), the model's classes. "
+            f"Received: labels from {labels.min()} to {labels.max()}, dtype={labels.dtype}"
+        )

@@ -219,13 +219,13 @@ def add(
         replace: Replace models of the same names that are of other results.
         data_note: What else the cards say of the data; None keeps what they say.
     """
-    zoo_dir = zoo_dir or sources.checkout_folder()
-    if zoo_dir is None:
+    zoo_folder = zoo_dir or sources.checkout_folder()
+    if zoo_folder is None:
         raise ValueError(
             "`zoo_dir` must be given where the package does not run in a checkout. Received: None"
         )
-    registry_dir = registry_dir or pathlib.Path(zoo.__file__).parent
-    publishing.publish(results_dir, zoo_dir, registry_dir, tag, replace, data_note)
+    registry_folder = registry_dir or pathlib.Path(zoo.__file__).parent
+    publishing.publish(results_dir, zoo_folder, registry_folder, tag, replace, data_note)
 
 
 @contextlib.contextmanager

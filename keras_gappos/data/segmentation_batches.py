@@ -1,19 +1,18 @@
 """Training batches for segmentation: image and mask scaled, cropped and mirrored together."""
 
-import keras
 import numpy as np
 
 from keras_gappos.arguments import integer
+from keras_gappos.data.batches import ShuffledBatches
 from keras_gappos.data.resizing import checked_size, resize_image, resize_mask
 
 
-class SegmentationBatches(keras.utils.PyDataset):
+class SegmentationBatches(ShuffledBatches):
     """Shuffled batches of randomly scaled, cropped and mirrored images and masks.
 
-    A training that was stopped and goes on sees what it would have seen without the stop: epoch e
-    draws from `default_rng((seed, e))`. Images that do not fill a batch are left out, other ones in
-    each epoch. `callback` must be given to `fit`, and `shuffle=False`, since the batches come
-    shuffled. Without scales, crops and flips the images are those given.
+    A resumed training sees the batches it would have seen without the stop: epoch e draws from
+    `default_rng((seed, e))`. Images that do not fill a batch are left out, different ones in each
+    epoch. Pass `callback` to `fit`, with `shuffle=False`, since the batches are shuffled already.
 
     Args:
         images: uint8 `(n, height, width, channels)`, in [0, 255].
@@ -85,18 +84,8 @@ class SegmentationBatches(keras.utils.PyDataset):
         # In one assignment: batches may be made in another thread.
         self._epoch = order, scales, corners, mirrored
 
-    @property
-    def callback(self):
-        """The Keras callback that starts the epochs."""
-        return keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda epoch, logs: self.start_epoch(epoch)
-        )
-
-    def __len__(self):
-        return len(self._images) // self._batch_size
-
     def __getitem__(self, index):
-        batch = slice(index * self._batch_size, (index + 1) * self._batch_size)
+        batch = self._slice(index)
         images = np.empty((self._batch_size, *self._size, self._images.shape[-1]), "float32")
         masks = np.empty((self._batch_size, *self._size), "int32")
         drawn = zip(*(values[batch] for values in self._epoch))

@@ -10,7 +10,8 @@ class ResizeLike(keras.layers.Layer):
 
     Pixels are squares whose centres lie at half-integers, as in PyTorch with `align_corners=False`
     and in `tf.image.resize`; beyond the outermost centres the border pixels go on. Shrinking does
-    not smooth. The layer has no weights.
+    not smooth. The layer has no weights. As in `BlurPool2D`, a NaN or infinite pixel affects the
+    whole map of its channel in its image, and nothing else.
 
     Input shape:
         Two inputs: maps `(batch, h, w, channels)`; and what gives the size,

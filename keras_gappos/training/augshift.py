@@ -6,7 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_gappos.arguments import integer, one_of
+from keras_gappos.arguments import (
+    check_class_labels,
+    check_images,
+    integer,
+    one_of,
+    only_tensor,
+    visible_array,
+)
 from keras_gappos.layers.random_shift import FILL_MODES, draw_offsets, shift_images
 from keras_gappos.predictions import (
     check_channels_last,
@@ -14,12 +21,6 @@ from keras_gappos.predictions import (
     find_latent_layer,
     top1,
     with_latent,
-)
-from keras_gappos.training.array_checks import (
-    check_class_labels,
-    check_images,
-    only_tensor,
-    visible_array,
 )
 from keras_gappos.training.prepared_model import PreparedModel
 

@@ -3,14 +3,15 @@
 import keras
 from keras import ops
 
-from keras_gappos.arguments import integer, one_of
-from keras_gappos.layers import place_on_grid
-from keras_gappos.training.array_checks import (
+from keras_gappos.arguments import (
     check_class_labels,
     check_images,
+    integer,
+    one_of,
     only_tensor,
     visible_array,
 )
+from keras_gappos.layers import place_on_grid
 from keras_gappos.training.prepared_model import PreparedModel
 
 TASKS = ("location", "class")

@@ -4,9 +4,8 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_gappos.arguments import integer
+from keras_gappos.arguments import check_class_labels, check_images, integer
 from keras_gappos.data.batches import TrainingBatches
-from keras_gappos.training.array_checks import check_class_labels, check_images
 from keras_gappos.tuning.space import narrow
 
 

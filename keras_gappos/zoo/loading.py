@@ -1,6 +1,7 @@
 """Pretrained models, built by the registry and filled with verified weights."""
 
 import warnings
+from collections.abc import Callable
 
 import h5py
 import keras
@@ -10,7 +11,7 @@ from keras_gappos.zoo.cache import digest_of, fetch
 from keras_gappos.zoo.model import ZooModel
 from keras_gappos.zoo.registry import info, owner_of
 
-BUILDERS = {
+BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "resnet": models.resnet,
     "gapnet": models.gapnet,
     "permutenet": models.permutenet,

@@ -76,8 +76,8 @@ def publish(
     if not commit:
         log(f"{results} is not committed as it is, and the cards name no commit of it.")
     zoo_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".adding", dir=zoo_dir) as made:
-        made = pathlib.Path(made)
+    with tempfile.TemporaryDirectory(prefix=".adding", dir=zoo_dir) as temporary:
+        made = pathlib.Path(temporary)
         added = {}
         for publication in found:
             former = models.get(publication.name)

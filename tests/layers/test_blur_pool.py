@@ -118,6 +118,20 @@ def test_integers_are_pooled_as_numbers():
     np.testing.assert_allclose(to_numpy(BlurPool2D()(x)), blur_pool(x), rtol=1e-5)
 
 
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_a_non_finite_pixel_affects_its_channel_of_its_image_alone(bad):
+    x = images(2, 16, 16, 3)
+    clean = to_numpy(BlurPool2D()(x))
+    x[1, 7, 8, 2] = bad
+    pooled = to_numpy(BlurPool2D()(x))
+    rows, columns = np.indices((8, 8))
+    touched = (abs(2 * rows + 0.5 - 7) < 2) & (abs(2 * columns + 0.5 - 8) < 2)
+    assert touched.sum() == 4  # of a convolution; here at least these
+    assert not np.isfinite(pooled[1, touched, 2]).any()
+    pooled[1, ..., 2] = clean[1, ..., 2]
+    np.testing.assert_array_equal(pooled, clean)
+
+
 def test_has_no_weights():
     model = functional_model(BlurPool2D(), [images(2, 8, 8, 3)])
     assert not model.weights

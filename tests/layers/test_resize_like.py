@@ -41,6 +41,16 @@ def test_equals_scipy_with_pixels_as_squares(old, new):
     np.testing.assert_allclose(resized, to_numpy(keras_own), atol=1e-5)
 
 
+def test_a_non_finite_pixel_affects_its_channel_of_its_image_alone():
+    maps, like = images(2, 4, 5, 3), np.zeros((2, 8, 10, 1))
+    clean = to_numpy(ResizeLike()(maps, like))
+    maps[1, 2, 2, 0] = np.inf
+    resized = to_numpy(ResizeLike()(maps, like))
+    assert not np.isfinite(resized[1, 4:6, 4:6, 0]).any()
+    resized[1, ..., 0] = clean[1, ..., 0]
+    np.testing.assert_array_equal(resized, clean)
+
+
 def test_takes_sizes_that_are_known_only_when_it_runs():
     inputs = [keras.Input((None, None, 2)), keras.Input((None, None, 3))]
     model = keras.Model(inputs, ResizeLike()(*inputs))

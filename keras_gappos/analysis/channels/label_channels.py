@@ -99,9 +99,9 @@ def rank_channels_by_label(
         "keras_version": keras.__version__,
         "keras_gappos_version": __version__,
     }
-    lists = (np.argsort(-scores, kind="stable"), scores, activity / count)
-    lists = (tuple(values.tolist()) for values in lists)
-    return ChannelRanking(*lists, num_images=count, settings=settings)
+    values = (np.argsort(-scores, kind="stable"), scores, activity / count)
+    ranked, listed_scores, listed_activity = (tuple(array.tolist()) for array in values)
+    return ChannelRanking(ranked, listed_scores, listed_activity, count, settings)
 
 
 class _Groups:

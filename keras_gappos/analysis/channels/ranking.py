@@ -1,6 +1,7 @@
 """Rank the channels of a network by how much position they carry."""
 
 import itertools
+from typing import Any
 
 import keras
 import numpy as np
@@ -126,8 +127,10 @@ def rank_channels(
         "keras_gappos_version": __version__,
     }
     order = _best_first(scores, activity if normalize else None)
-    lists = (tuple(values.tolist()) for values in (order, scores, activity))
-    return ChannelRanking(*lists, num_images=count, settings=settings)
+    ranked, listed_scores, listed_activity = (
+        tuple(values.tolist()) for values in (order, scores, activity)
+    )
+    return ChannelRanking(ranked, listed_scores, listed_activity, count, settings)
 
 
 def mean_color(images, batch_size: int = 128) -> np.ndarray:
@@ -147,7 +150,8 @@ def mean_color(images, batch_size: int = 128) -> np.ndarray:
         >>> mean_color(np.array([[[[0, 1], [2, 3]]]])).tolist()
         [1.0, 2.0]
     """
-    total, pixels = 0.0, 0
+    total: Any = 0.0
+    pixels = 0
     for x, _ in iterate_batches(images, batch_size=batch_size):
         total = total + x.sum(axis=(0, 1, 2), dtype="float64")
         pixels += x[..., 0].size

@@ -5,8 +5,7 @@ import numpy as np
 
 from keras_gappos.analysis.consistency.protocols import plan_shifts
 from keras_gappos.analysis.shifted_top1 import ShiftedTop1, check_classifier
-from keras_gappos.arguments import integer
-from keras_gappos.training.array_checks import check_images
+from keras_gappos.arguments import check_images, integer
 from keras_gappos.training.prepared_model import PreparedModel
 
 

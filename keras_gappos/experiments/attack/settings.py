@@ -4,15 +4,15 @@ import dataclasses
 import math
 from typing import Literal
 
-from keras_gappos.data.segmentation_sets import plain_name
-from keras_gappos.experiments.engine.given_weights import check_weights_file
-from keras_gappos.experiments.engine.settings import TrainingSettings
-from keras_gappos.experiments.settings_checks import (
+from keras_gappos.arguments import (
     check_above_zero,
     check_at_least,
     check_each_once,
     check_seed,
 )
+from keras_gappos.data.segmentation_sets import plain_name
+from keras_gappos.experiments.engine.given_weights import check_weights_file
+from keras_gappos.experiments.engine.settings import TrainingSettings
 
 # Shares of the channels to switch off where no counts are given.
 SHARES = (0, 1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)

@@ -3,13 +3,13 @@
 import dataclasses
 from typing import Literal, get_args
 
-from keras_gappos.experiments.engine.settings import TrainingSettings
-from keras_gappos.experiments.settings_checks import (
+from keras_gappos.arguments import (
     check_above_zero,
     check_at_least,
     check_each_once,
     check_seed,
 )
+from keras_gappos.experiments.engine.settings import TrainingSettings
 
 Method = Literal[
     "resnet18", "blurpool", "augshift", "shift", "aps", "augshift_blurpool", "augshift_aps"

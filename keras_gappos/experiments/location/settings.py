@@ -3,13 +3,13 @@
 import dataclasses
 from typing import Literal
 
-from keras_gappos.experiments.engine.settings import TrainingSettings
-from keras_gappos.experiments.settings_checks import (
+from keras_gappos.arguments import (
     check_above_zero,
     check_at_least,
     check_each_once,
     check_seed,
 )
+from keras_gappos.experiments.engine.settings import TrainingSettings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_gappos.analysis import ablation_sweep, rank_channels, rank_channels_by_label
-from keras_gappos.data.grid_batches import GridBatches
+from keras_gappos.data.batches import GridBatches
 from keras_gappos.experiments.probe.networks import feature_layer
 
 RANKINGS = ("position", "cell", "class")

@@ -3,14 +3,14 @@
 import dataclasses
 from typing import Literal
 
-from keras_gappos.experiments.engine.given_weights import check_weights_file
-from keras_gappos.experiments.engine.settings import TrainingSettings
-from keras_gappos.experiments.settings_checks import (
+from keras_gappos.arguments import (
     check_above_zero,
     check_at_least,
     check_each_once,
     check_seed,
 )
+from keras_gappos.experiments.engine.given_weights import check_weights_file
+from keras_gappos.experiments.engine.settings import TrainingSettings
 
 # Shares of the channels to switch off where no counts are given: close to each other towards all,
 # since the class is in so many channels that few of them are enough for it.

@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from keras_gappos.arguments import one_of
+from keras_gappos.arguments import check_at_least, check_seed, one_of
 from keras_gappos.experiments.engine.settings import Distribute, TrainingSettings
-from keras_gappos.experiments.settings_checks import check_at_least, check_seed
 
 TUNERS = ("random", "hyperband", "bayesian")
 OBJECTIVES = ("val_accuracy", "val_shift_consistency", "consistency_above_floor")

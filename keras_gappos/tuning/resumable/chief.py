@@ -42,7 +42,7 @@ _REPEAT = {  # what a chief that was killed has not answered; all its methods ma
         }
     ]
 }
-_beating = set()  # names of the workers that this process is
+_beating: set[str] = set()  # names of the workers that this process is
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 from keras_gappos import GridTask
 from keras_gappos.analysis import ChannelRanking, ablate
 from keras_gappos.cli import main as cli
-from keras_gappos.data.grid_batches import GridBatches
+from keras_gappos.data.batches import GridBatches
 from keras_gappos.experiments.engine.data import load_images
 from keras_gappos.experiments.probe.networks import build_network, feature_layer, with_location_head
 from keras_gappos.experiments.probe.report import effect_sentence
