@@ -6,7 +6,7 @@ _HOMES = {
     "AugShiftHyperModel": "keras_gappos.tuning.augshift",
     "GridNetHyperModel": "keras_gappos.tuning.grid_net",
     "ShiftConsistencyCallback": "keras_gappos.analysis.consistency.callback",
-    "make_tuner": "keras_gappos.tuning.tuners",
+    "make_tuner": "keras_gappos.tuning.tuner",
 }
 __all__ = list(_HOMES)
 

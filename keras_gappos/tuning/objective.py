@@ -1,15 +1,23 @@
-"""The objective "consistency_above_floor": consistent, and accurate enough."""
+"""What the best training is: accurate enough, then most consistent, then the earlier one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
-_ROUNDING = 1e-6  # of accuracies, which are float32
+ABOVE_FLOOR = "consistency_above_floor"
+OBJECTIVES = ("val_accuracy", "val_shift_consistency", ABOVE_FLOOR)
+_DIGITS = 6  # to which accuracies and consistencies, which are float32, are compared
 
 
-def rank_above_floor(accuracies, consistencies, tolerance):
-    """Scores whose order is: consistent and accurate enough first.
+def score_above_floor(
+    accuracies: Sequence[float], consistencies: Sequence[float], tolerance: float
+) -> np.ndarray:
+    """Scores for the objective "consistency_above_floor".
 
-    Networks whose accuracy is at most `tolerance` below the best one's are compared by consistency;
-    each other one is below all of these, the lower the less accurate it is.
+    Trainings whose accuracy is at most `tolerance` below the best one are ordered by consistency.
+    All others score lower, in the order of their accuracies.
 
     Args:
         accuracies: array `(n,)`, in [0, 1].
@@ -17,9 +25,20 @@ def rank_above_floor(accuracies, consistencies, tolerance):
         tolerance: in percentage points, at least 0.
 
     Returns:
-        Array `(n,)`: the consistency, or a negative number.
+        Array `(n,)`: the consistency, or a negative number below the floor.
     """
     accuracies = np.asarray(accuracies, "float64")
     floor = accuracies.max(initial=0.0) - tolerance / 100
     below = floor - accuracies
-    return np.where(below <= _ROUNDING, np.asarray(consistencies, "float64"), -below)
+    return np.where(below <= 10**-_DIGITS, np.asarray(consistencies, "float64"), -below)
+
+
+def best_first(scores: Sequence[float], order: Sequence[float]) -> list[int]:
+    """Indices of the trainings, best first.
+
+    Args:
+        scores: one for each training, in [-1, 1].
+        order: numbers that decide between equal scores: the smaller one is better.
+    """
+    keys = [(-round(float(score), _DIGITS), number) for score, number in zip(scores, order)]
+    return sorted(range(len(keys)), key=keys.__getitem__)

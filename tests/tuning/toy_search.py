@@ -13,8 +13,9 @@ import types
 import keras
 import keras_tuner
 
-from keras_gappos.tuning.resumable.chief import beating, find_role, serve, wait_for_chief
-from keras_gappos.tuning.tuners import make_tuner
+from keras_gappos.tuning.resumable.chief import beating, serve, wait_for_chief
+from keras_gappos.tuning.resumable.role import find_role
+from keras_gappos.tuning.tuner import make_tuner
 
 
 class ToyHyperModel(keras_tuner.HyperModel):

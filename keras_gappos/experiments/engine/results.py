@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from keras_gappos.experiments.engine.devices import ONE_DEVICE
-from keras_gappos.files import replacing
+from keras_gappos.files import check_same_run, replacing
 from keras_gappos.version import __version__
 
 # Where files lie, and what the figure looks like, is no part of a result.
@@ -130,13 +130,10 @@ class ResultFolder:
         if isinstance(content.get("settings"), dict):
             # A setting that the file does not have yet was what its default is.
             content["settings"] = {**defaults, **content["settings"], **grown}
-        for entry in ("experiment", "settings"):
-            ours, theirs = self.content[entry], content.get(entry)
-            if ours != theirs:
-                raise ValueError(
-                    f"`output_dir` {self._given} holds results of other settings: "
-                    f"{_difference(theirs, ours)}. Choose another folder, or the same settings."
-                )
+        complaint = f"`output_dir` {self._given} holds results of other settings"
+        experiments = ({"experiment": c.get("experiment")} for c in (content, self.content))
+        check_same_run(*experiments, complaint)
+        check_same_run(content.get("settings"), self.content["settings"], complaint)
         if grown:
             content["command"] = self.content["command"]
         self.content = content
@@ -252,13 +249,6 @@ def _extended(settings, extendable, recorded):
             order = dict.fromkeys((*field.default, *sorted(asked)))
             values[field.name] = tuple(value for value in order if value in asked)
     return dataclasses.replace(settings, **values)
-
-
-def _difference(theirs, ours):
-    if not isinstance(theirs, dict) or not isinstance(ours, dict):
-        return f"{theirs!r} there, {ours!r} here"
-    keys = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
-    return "; ".join(f"{key} is {theirs.get(key)} there, {ours.get(key)} here" for key in keys)
 
 
 def _check_writable(path):

@@ -36,6 +36,7 @@ from keras_gappos.experiments.engine.runner import Job, fit_with_backup, run_job
 from keras_gappos.experiments.invariance.networks import build_network, trained_model
 from keras_gappos.experiments.invariance.report import make_table, write_report
 from keras_gappos.experiments.invariance.settings import METHODS, InvarianceSettings
+from keras_gappos.tuning.objective import best_first, score_above_floor
 
 _TRAIN_COST = 3  # a training step costs about three test steps
 _TEST_BATCHES = 4  # training batches in one test batch, which keeps no gradients
@@ -123,10 +124,11 @@ def choose_weight(rows, tolerance):
     Returns:
         The weight; of two that are equally consistent, the smaller one.
     """
-    best = max(row["top1"] for row in rows)
-    accurate = [row for row in rows if row["top1"] >= best - tolerance]
-    chosen = max(accurate, key=lambda row: (row["consistency_exact"], -row["consistency_weight"]))
-    return chosen["consistency_weight"]
+    top1, consistencies = (
+        [row[name] / 100 for row in rows] for name in ("top1", "consistency_exact")
+    )
+    weights = [row["consistency_weight"] for row in rows]
+    return weights[best_first(score_above_floor(top1, consistencies, tolerance), weights)[0]]
 
 
 def _final(method):

@@ -9,8 +9,7 @@ from rich.text import Text
 
 from keras_gappos.experiments.engine.results import command_line
 from keras_gappos.experiments.invariance.settings import InvarianceSettings
-from keras_gappos.experiments.tune.axes import setting_label, setting_text
-from keras_gappos.experiments.tune.figure import draw
+from keras_gappos.experiments.tune.figure import draw, setting_label, setting_text
 from keras_gappos.experiments.tune.ranking import (
     accuracy_floor,
     rank_trials,
@@ -103,8 +102,7 @@ def write_report(folder, content):
     with replacing(folder / "table.md") as temporary:
         temporary.write_text(_markdown(content, ranked))
     if ranked:
-        floor = accuracy_floor(rows, objective, tolerance)
-        figure = draw(ranked, _differing(rows), objective, floor, settings["dataset"])
+        figure = draw(ranked, _differing(rows), objective, tolerance, settings["dataset"])
         with replacing(folder / "figure.png") as temporary:
             figure.savefig(temporary, dpi=150)
 

@@ -30,14 +30,8 @@ from keras_gappos.experiments.tune.progress import SearchWatch
 from keras_gappos.experiments.tune.report import make_table, write_report
 from keras_gappos.experiments.tune.settings import TuneSettings
 from keras_gappos.tuning.augshift import AugShiftHyperModel
-from keras_gappos.tuning.resumable.chief import (
-    Role,
-    beating,
-    find_role,
-    free_port,
-    serve,
-    wait_for_chief,
-)
+from keras_gappos.tuning.resumable.chief import beating, free_port, serve, wait_for_chief
+from keras_gappos.tuning.resumable.role import Role, find_role
 from keras_gappos.tuning.resumable.workers import (
     SHARED_MEMORY,
     LocalWorkers,
@@ -45,7 +39,7 @@ from keras_gappos.tuning.resumable.workers import (
     worker_folder,
 )
 from keras_gappos.tuning.space import parse_space
-from keras_gappos.tuning.tuners import count_epochs, make_tuner
+from keras_gappos.tuning.tuner import count_epochs, make_tuner
 
 _START_TIMEOUT = 300.0  # seconds that a worker's chief may take to load its data
 _TIMEOUT, _LOCAL_TIMEOUT = 60.0, 10.0  # seconds that it may be away later

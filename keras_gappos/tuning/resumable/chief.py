@@ -6,11 +6,8 @@ chief ends; a chief that is started again goes on from the folder, and with work
 """
 
 import contextlib
-import dataclasses
-import ipaddress
 import json
 import os
-import re
 import socket
 import sys
 import threading
@@ -23,8 +20,8 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.protos import get_service_grpc
 
 from keras_gappos.files import replacing
+from keras_gappos.tuning.resumable.role import ADDRESS, PORT
 
-ID, ADDRESS, PORT = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"
 _BEAT_EVERY = 2.0  # seconds
 _LOOK_EVERY = 0.2  # seconds
 _DIRECTLY = ("grpc.enable_http_proxy", 0)  # a proxy would not know the chief's private address
@@ -43,70 +40,6 @@ _REPEAT = {  # what a chief that was killed has not answered; all its methods ma
     ]
 }
 _beating: set[str] = set()  # names of the workers that this process is
-
-
-@dataclasses.dataclass(frozen=True)
-class Role:
-    """What a process does in a search.
-
-    Attributes:
-        name: the process's own, such as "chief" or "worker0"; a chief's has "chief" in it.
-        address: the chief's host name or IP address.
-        port: the chief's port.
-    """
-
-    name: str
-    address: str
-    port: int
-
-    @property
-    def is_chief(self):
-        """Whether this process hands out the trials."""
-        return "chief" in self.name
-
-    @property
-    def is_local(self):
-        """Whether the chief is on this machine."""
-        with contextlib.suppress(ValueError):
-            return ipaddress.ip_address(self.address).is_loopback
-        return self.address == "localhost"
-
-    @property
-    def target(self):
-        """Address and port as gRPC takes them."""
-        address = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{address}:{self.port}"
-
-    @property
-    def environment(self):
-        """The environment variables that say so."""
-        return {ID: self.name, ADDRESS: self.address, PORT: str(self.port)}
-
-
-def find_role(environment=os.environ):
-    """The role that the environment variables give this process.
-
-    Args:
-        environment: a dictionary of environment variables.
-
-    Returns:
-        A `Role`, or `None` if none of them is set.
-
-    Raises:
-        ValueError: if some are missing or have wrong values.
-    """
-    given = {name: environment.get(name, "") for name in (ID, ADDRESS, PORT)}
-    if not any(given.values()):
-        return None
-    name, address, port = given.values()
-    is_port = port.isdecimal() and 0 < int(port) < 2**16
-    if not (re.fullmatch(r"[\w.-]+", name) and address and is_port):
-        raise ValueError(
-            f"{ID}, {ADDRESS} and {PORT} must all be set: to a name of its own for each process, "
-            "with 'chief' in the chief's, and to the chief's address and port, such as worker0, "
-            f"10.0.0.5 and 8000. Received: {', '.join(f'{k}={v!r}' for k, v in given.items())}"
-        )
-    return Role(name, address, int(port))
 
 
 def free_port():

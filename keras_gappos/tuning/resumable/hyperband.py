@@ -86,3 +86,23 @@ class HyperbandOracle(KeptOracle, keras_tuner.oracles.HyperbandOracle):
     def _remove_completed_brackets(self):
         # KerasTuner's does so when the last trial begins, which still needs the one before.
         self._brackets = [b for b in self._brackets if self._to_come(b, len(b["rounds"]) - 1)]
+
+
+def hyperband_epochs(epochs: int, factor: int) -> list[int]:
+    """The epochs that each trial of a search trains after its initial epoch, in their order.
+
+    Args:
+        epochs: of the longest trials.
+        factor: as in `keras_gappos.tuning.make_tuner`.
+    """
+    oracle = keras_tuner.oracles.HyperbandOracle(
+        keras_tuner.Objective("score", "max"), max_epochs=epochs, factor=factor
+    )
+    counts = []
+    for bracket in reversed(range(oracle._get_num_brackets())):
+        before = 0
+        for found in range(oracle._get_num_rounds(bracket)):
+            until = oracle._get_epochs(bracket, found)
+            counts += [until - before] * oracle._get_size(bracket, found)
+            before = until
+    return counts

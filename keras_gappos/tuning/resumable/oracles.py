@@ -15,9 +15,8 @@ import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_gappos.files import write_json
-from keras_gappos.tuning.objective import rank_above_floor
+from keras_gappos.tuning.objective import ABOVE_FLOOR, best_first, score_above_floor
 
-ABOVE_FLOOR = "consistency_above_floor"
 _MAX_LOSSES = 3  # of one trial's workers, before their deaths are taken for its own fault
 _FIRST_FAILURES = 5  # trials that may all fail before the search is given up
 MESSAGE = "message.txt"  # of a failed trial, from its worker, in the trial's folder
@@ -151,14 +150,14 @@ class KeptOracle:
                 self._save_trial(scored)
 
     def get_best_trials(self, num_trials=1):
-        """The best completed trials, best first."""
+        """The best completed trials, best first; of equal ones, the earlier comes first."""
         trials = self._completed()
         if self.objective.name == ABOVE_FLOOR:
             scores = self._floor_scores(trials)
         else:
             scores = [trial.score for trial in trials]
-        order = sorted(zip(scores, trials), key=lambda pair: -pair[0])
-        return [trial for _, trial in order[:num_trials]]
+        order = best_first(scores, [int(trial.trial_id) for trial in trials])
+        return [trials[index] for index in order[:num_trials]]
 
     def notify(self):
         """Calls the listener; what it raises is for the search to raise, outside of the lock."""
@@ -269,7 +268,7 @@ class KeptOracle:
 
     def _floor_scores(self, trials):
         values = np.reshape([self._objective_values(trial) for trial in trials], (-1, 2))
-        return rank_above_floor(*values.T, self.tolerance).tolist()
+        return score_above_floor(*values.T, self.tolerance).tolist()
 
     def _remove_old_weights(self):
         """Removes the networks of trials that are neither among the best nor trained on later."""

@@ -64,7 +64,7 @@ def test_other_settings_in_the_same_folder_are_refused_with_the_difference(tmp_p
     ResultFolder(tmp_path, "test", Settings()).add({})
     with pytest.raises(ValueError, match=r"other settings: width is 64 there, 8 here"):
         ResultFolder(tmp_path, "test", Settings(width=8))
-    with pytest.raises(ValueError, match=r"'test' there, 'attack' here"):
+    with pytest.raises(ValueError, match=r"experiment is test there, attack here"):
         ResultFolder(tmp_path, "attack", Settings())
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from keras_gappos.experiments.tune.ranking import (
     accuracy_floor,
-    meets_floor,
+    below_floor,
     rank_trials,
     trained_further,
     without_stages,
@@ -47,8 +47,7 @@ def test_a_trial_exactly_on_the_floor_meets_it(best, tolerance):
     exact = [best, best - tolerance / 100, best - tolerance / 100 - 0.0005]  # of 2,000 images
     accuracies = [round(100 * float(np.float32(value)), 4) for value in exact]
     rows = [row(trial, accuracy, 80.0 + trial) for trial, accuracy in enumerate(accuracies)]
-    floor = accuracy_floor(rows, "consistency_above_floor", tolerance)
-    assert [meets_floor(trial, floor) for trial in rows] == [True, True, False]
+    assert below_floor(rows, "consistency_above_floor", tolerance) == {2}
     ranked = rank_trials(rows, "consistency_above_floor", tolerance)
     assert [trial["trial"] for trial in ranked] == [1, 0, 2]
 

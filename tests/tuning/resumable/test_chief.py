@@ -14,14 +14,13 @@ import pytest
 from keras_tuner.src.protos import get_service
 
 from keras_gappos.tuning.resumable.chief import (
-    Role,
     beating,
     connect,
-    find_role,
     free_port,
     serve,
     wait_for_chief,
 )
+from keras_gappos.tuning.resumable.role import Role, find_role
 from keras_gappos.tuning.resumable.workers import LocalWorkers
 from tests.tuning.toy_search import toy_tuner
 
@@ -253,9 +252,9 @@ def test_a_worker_has_the_best_of_the_whole_search_though_its_chief_has_gone(
 
 
 def test_a_worker_of_another_search_or_with_another_folder_is_refused(chief, worker, tmp_path):
-    with pytest.raises(ValueError, match=r"makes another search.*epochs is 1 there, 2 here"):
+    with pytest.raises(ValueError, match=r"runs another search.*epochs is 1 there, 2 here"):
         toy_tuner(tmp_path / "search", trials=2, epochs=2).search()
-    with pytest.raises(ValueError, match="images is as usual there, 5 here"):
+    with pytest.raises(ValueError, match="images is not set there, 5 here"):
         toy_tuner(tmp_path / "search", trials=2, details={"images": 5}).search()
     with pytest.raises(FileNotFoundError, match="All processes must see the same folder"):
         toy_tuner(tmp_path / "elsewhere", trials=2).search()

@@ -5,8 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import keras_tuner
 import pytest
 
+from keras_gappos.experiments.tune.progress import rows_of
+from keras_gappos.experiments.tune.ranking import rank_trials
+from keras_gappos.tuning.objective import ABOVE_FLOOR, OBJECTIVES
 from keras_gappos.tuning.resumable.hyperband import HyperbandOracle
-from keras_gappos.tuning.resumable.oracles import ABOVE_FLOOR, RandomOracle, last_line
+from keras_gappos.tuning.resumable.oracles import RandomOracle, last_line
 
 
 def oracle_in(folder, Oracle=RandomOracle, objective="val_accuracy", **arguments):
@@ -39,6 +42,18 @@ def test_a_better_trial_lowers_the_score_of_one_that_it_leaves_below_the_floor(t
     assert [t.trial_id for t in oracle.get_best_trials(2)] == [second.trial_id, first.trial_id]
     on_disk = json.loads((tmp_path / "search/trial_0/trial.json").read_text())
     assert on_disk["score"] == pytest.approx(-0.04)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_of_equal_trials_the_oracle_and_the_table_choose_the_same(objective, tmp_path):
+    oracle = oracle_in(tmp_path, objective=objective)
+    oracle.tolerance = 2.0
+    trials = [oracle.create_trial(name) for name in "abc"]
+    for trial, accuracy in zip(reversed(trials), (0.81, 0.8, 0.79)):
+        finish(oracle, trial, 0.8 if objective == "val_accuracy" else accuracy, consistency=0.9)
+    best = [trial.trial_id for trial in oracle.get_best_trials(3)]
+    table = rank_trials(rows_of(oracle), objective, tolerance=2.0)
+    assert best == [str(row["trial"]) for row in table] == ["0", "1", "2"]
 
 
 def test_hyperband_compares_trials_of_as_many_epochs_and_the_best_is_of_all(tmp_path):

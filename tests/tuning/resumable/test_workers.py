@@ -3,7 +3,7 @@ import types
 
 import pytest
 
-from keras_gappos.tuning.resumable.chief import Role
+from keras_gappos.tuning.resumable.role import Role
 from keras_gappos.tuning.resumable.workers import LocalWorkers, environments, find_gpus
 
 ROLE = Role("chief", "127.0.0.1", 1)

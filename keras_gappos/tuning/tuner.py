@@ -6,12 +6,12 @@ import io
 import keras_tuner
 
 from keras_gappos.arguments import integer, one_of
-from keras_gappos.tuning.resumable.hyperband import HyperbandOracle
-from keras_gappos.tuning.resumable.oracles import ABOVE_FLOOR, BayesianOracle, RandomOracle
-from keras_gappos.tuning.search_tuner import SearchTuner
+from keras_gappos.tuning.objective import OBJECTIVES
+from keras_gappos.tuning.resumable.hyperband import HyperbandOracle, hyperband_epochs
+from keras_gappos.tuning.resumable.oracles import BayesianOracle, RandomOracle
+from keras_gappos.tuning.resumable.tuner import ResumableTuner
 
 TUNERS = ("random", "hyperband", "bayesian")
-OBJECTIVES = ("val_accuracy", "val_shift_consistency", ABOVE_FLOOR)
 _DEFAULT_TRIALS = 20
 
 
@@ -92,7 +92,7 @@ def make_tuner(
         **(details or {}),
     }
     with contextlib.redirect_stdout(io.StringIO()):  # it says what it reloads
-        return SearchTuner(oracle, hypermodel, epochs, directory, strategy, identity)
+        return ResumableTuner(oracle, hypermodel, epochs, directory, strategy, identity)
 
 
 def count_epochs(kind, trials=None, epochs=10, factor=3):
@@ -106,14 +106,4 @@ def count_epochs(kind, trials=None, epochs=10, factor=3):
     """
     if kind != "hyperband":
         return [epochs] * (trials or _DEFAULT_TRIALS)
-    oracle = keras_tuner.oracles.HyperbandOracle(
-        keras_tuner.Objective("score", "max"), max_epochs=epochs, factor=factor
-    )
-    counts = []
-    for bracket in reversed(range(oracle._get_num_brackets())):
-        before = 0
-        for found in range(oracle._get_num_rounds(bracket)):
-            until = oracle._get_epochs(bracket, found)
-            counts += [until - before] * oracle._get_size(bracket, found)
-            before = until
-    return counts[:trials]
+    return hyperband_epochs(epochs, factor)[:trials]

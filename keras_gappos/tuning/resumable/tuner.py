@@ -1,8 +1,8 @@
-"""One tuner for all of KerasTuner's ways to choose settings."""
+"""One tuner for all of KerasTuner's oracles."""
 
 import contextlib
 import copy
-import os
+import json
 import pathlib
 import time
 import traceback
@@ -11,16 +11,18 @@ import keras
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_gappos.files import replacing, write_json
+from keras_gappos.files import check_same_run, replacing, write_json
 from keras_gappos.interrupts import EndAtInterrupt, interrupts_kept
 from keras_gappos.training.prepared_model import PreparedModel
-from keras_gappos.tuning.resumable.oracles import ABOVE_FLOOR, MESSAGE, WEIGHTS
-from keras_gappos.tuning.same_search import check_chiefs_search, check_same_search
+from keras_gappos.tuning.objective import ABOVE_FLOOR
+from keras_gappos.tuning.resumable.oracles import MESSAGE, WEIGHTS
+from keras_gappos.tuning.resumable.role import take_role
 
+FILE_NAME = "search.json"  # what the search in a folder is
 _ASK_EVERY = 0.5  # seconds
 
 
-class SearchTuner(keras_tuner.Tuner):
+class ResumableTuner(keras_tuner.Tuner):
     """Trains the trials of an oracle, of any kind.
 
     Args:
@@ -35,15 +37,18 @@ class SearchTuner(keras_tuner.Tuner):
 
     def __init__(self, oracle, hypermodel, epochs, directory, strategy, identity):
         self._epochs, self._strategy, self._asked = epochs, strategy, 0.0
-        self._identity = identity
+        self._identity, self._role = identity, take_role()
         directory = pathlib.Path(directory)
-        if not _is_worker():  # a worker's chief may not have begun yet
-            check_same_search(directory, identity)
+        # A worker's chief may not have begun yet.
+        if not self._has_chief and not _is_recorded(
+            directory, identity, f"`directory` {directory} holds another search"
+        ):
+            write_json(directory / FILE_NAME, identity)
         super().__init__(
             oracle, hypermodel, directory=str(directory.parent), project_name=directory.name
         )
-        if _is_worker():
-            self.oracle.stub = _cluster().connect(_cluster().find_role())
+        if self._has_chief:
+            self.oracle.stub = _cluster().connect(self._role)
         else:
             self.save()  # so that whatever kills the search, it is reloaded
 
@@ -57,16 +62,15 @@ class SearchTuner(keras_tuner.Tuner):
             ValueError: if a worker's chief makes another search.
         """
         folder = pathlib.Path(self.project_dir)
-        if _is_worker():
-            role = _cluster().find_role()
-            _cluster().wait_for_chief(role)
-            check_chiefs_search(folder, self._identity, role.target)
-            with _cluster().beating(role, folder):
+        if self._has_chief:
+            _cluster().wait_for_chief(self._role)
+            self._check_chief(folder)
+            with _cluster().beating(self._role, folder):
                 super().search(*args, **kwargs)
             self.oracle = self.oracle._oracle  # the chief may be gone, and all is in the folder
             self.oracle.reload()
-        elif "KERASTUNER_ORACLE_IP" in os.environ:
-            _cluster().serve(self.oracle, _cluster().find_role(), folder)
+        elif self._role:
+            _cluster().serve(self.oracle, self._role, folder)
         else:
             super().search(*args, **kwargs)
             self._raise_trouble()
@@ -145,17 +149,30 @@ class SearchTuner(keras_tuner.Tuner):
 
     def save(self):
         """Saves the oracle and the tuner, each in one move; nothing of a worker."""
-        if not _is_worker():
+        if not self._has_chief:
             self.oracle.save()
             write_json(self._get_tuner_fname(), self.get_state())
 
+    @property
+    def _has_chief(self):
+        return self._role is not None and not self._role.is_chief
+
+    def _check_chief(self, folder):
+        chief = self._role.target
+        complaint = f"The chief at {chief} runs another search in {folder}"
+        if not _is_recorded(folder, self._identity, complaint):
+            raise FileNotFoundError(
+                f"{folder} is not the folder of the chief at {chief}: it has no {FILE_NAME}. All "
+                "processes must see the same folder, though its path may differ."
+            )
+
     def _get_tuner_fname(self):
         # Alone or as a chief, it is the same search; a worker reloads nothing.
-        name = self.tuner_id if _is_worker() else "tuner"
+        name = self.tuner_id if self._has_chief else "tuner"
         return str(pathlib.Path(self.project_dir) / f"{name}.json")
 
     def _raise_trouble(self):
-        trouble = None if _is_worker() else self.oracle.trouble
+        trouble = None if self._has_chief else self.oracle.trouble
         if trouble is not None:
             raise trouble
 
@@ -177,8 +194,13 @@ def _cluster():
     return cluster
 
 
-def _is_worker():
-    return "KERASTUNER_ORACLE_IP" in os.environ and not _cluster().find_role().is_chief
+def _is_recorded(folder, identity, complaint):
+    """Whether a folder has a search; raises a `ValueError` if it is another one."""
+    path = folder / FILE_NAME
+    if not path.exists():
+        return False
+    check_same_run(json.loads(path.read_text()), identity, complaint)
+    return True
 
 
 def _network_of(model):

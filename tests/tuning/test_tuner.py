@@ -6,9 +6,9 @@ import types
 import keras_tuner
 import pytest
 
-from keras_gappos.tuning import search_tuner
-from keras_gappos.tuning.resumable.chief import Role
-from keras_gappos.tuning.tuners import count_epochs
+from keras_gappos.tuning.resumable import tuner as resumable_tuner
+from keras_gappos.tuning.resumable.role import Role
+from keras_gappos.tuning.tuner import count_epochs
 from tests.tuning.toy_search import ToyHyperModel, toy_tuner
 
 
@@ -138,6 +138,20 @@ def test_a_chief_goes_on_with_what_one_process_began(tmp_path, monkeypatch):
     assert tuner.oracle.create_trial("worker0").status == "STOPPED"
 
 
+@pytest.mark.parametrize("names", [("IP",), ("PORT",), ("IP", "PORT")])
+def test_an_empty_variable_counts_as_not_set(names, tmp_path, monkeypatch):
+    for name in names:
+        monkeypatch.setenv(f"KERASTUNER_ORACLE_{name}", "")
+    assert len(searched(tmp_path, trials=2).oracle.end_order) == 2
+
+
+def test_a_worker_without_a_chiefs_address_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker0")
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "")
+    with pytest.raises(ValueError, match=r"must all be set.*KERASTUNER_ORACLE_IP=''"):
+        toy_tuner(tmp_path / "search")
+
+
 def test_a_failed_trial_is_kept_with_its_message(tmp_path, capfd):
     failing = accuracies(searched(tmp_path / "first"))[1]
     tuner = searched(tmp_path, hypermodel=ToyHyperModel(failing=(failing,)))
@@ -163,7 +177,7 @@ def test_an_interrupt_that_keras_swallows_is_no_failure_of_the_trial(tmp_path, m
             raise KeyboardInterrupt from error
 
     with monkeypatch.context() as patch:
-        patch.setattr(search_tuner, "interrupts_kept", interrupts_kept)
+        patch.setattr(resumable_tuner, "interrupts_kept", interrupts_kept)
         with pytest.raises(KeyboardInterrupt):
             searched(tmp_path, hypermodel=Swallowed())
     tuner = searched(tmp_path)
