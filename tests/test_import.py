@@ -15,7 +15,7 @@ import keras_gappos
 # A room may import from those in the lines above its own; what is not here, the command line, from
 # all of them.
 ROOMS = [
-    ["arguments", "files", "interrupts", "version"],
+    ["arguments", "files", "interrupts", "startup", "version"],
     ["layers"],
     ["data", "models", "surgery"],
     ["predictions"],

@@ -142,7 +142,7 @@ def find_gpus(given=os.environ, devices=pathlib.Path("/dev")):
 
 def command_of(arguments):
     """The command line of a worker of this installation: the command's arguments, in a list."""
-    return [sys.executable, "-m", "keras_gappos.cli.main", *arguments]
+    return [sys.executable, "-m", "keras_gappos", *arguments]
 
 
 def worker_folder(folder):
