@@ -1,4 +1,4 @@
-"""What the best training is: accurate enough, then most consistent, then the earlier one."""
+"""What a search looks for: accurate enough, then most consistent, then the earlier trial."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 ABOVE_FLOOR = "consistency_above_floor"
 OBJECTIVES = ("val_accuracy", "val_shift_consistency", ABOVE_FLOOR)
+TUNERS = ("random", "hyperband", "bayesian")
 _DIGITS = 6  # to which accuracies and consistencies, which are float32, are compared
 
 

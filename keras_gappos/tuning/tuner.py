@@ -6,12 +6,11 @@ import io
 import keras_tuner
 
 from keras_gappos.arguments import integer, one_of
-from keras_gappos.tuning.objective import OBJECTIVES
+from keras_gappos.tuning.objective import OBJECTIVES, TUNERS
 from keras_gappos.tuning.resumable.hyperband import HyperbandOracle, hyperband_epochs
 from keras_gappos.tuning.resumable.oracles import BayesianOracle, RandomOracle
 from keras_gappos.tuning.resumable.tuner import ResumableTuner
 
-TUNERS = ("random", "hyperband", "bayesian")
 _DEFAULT_TRIALS = 20
 
 

@@ -1,13 +1,15 @@
 """Which settings of AugShift give the most consistent network that is accurate enough?
 
-KerasTuner trains one network after the other on a data set's training images, of which some are
-held out to score it. On CIFAR-10:
+KerasTuner trains networks on a data set's training images, of which some are held out to score
+them. `keras-gappos tune` searches on the embedded digits. On CIFAR-10:
 
-    keras-gappos tune --data-dir DATA_DIR --train-images 10000 --space width=16
+    keras-gappos tune --dataset cifar10 --data-dir DATA_DIR --train-images 10000 --space width=16
 
-The test images are never read: train the best settings at full length with the command that the
-search ends with.
+The test images are never read. The search ends with the command that trains the best settings at
+full length.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import os
@@ -15,6 +17,7 @@ import pathlib
 import sys
 
 import keras
+from rich.console import Console
 
 from keras_gappos.experiments.engine.data import load_training_images
 from keras_gappos.experiments.engine.devices import use_devices
@@ -43,13 +46,14 @@ from keras_gappos.tuning.tuner import count_epochs, make_tuner
 
 _START_TIMEOUT = 300.0  # seconds that a worker's chief may take to load its data
 _TIMEOUT, _LOCAL_TIMEOUT = 60.0, 10.0  # seconds that it may be away later
+_VALIDATION_SHARE, _MAX_VALIDATION, _MAX_CONSISTENCY = 5, 2000, 1000
 
 
-def run(settings, console=None):
-    """Makes the trials that are not yet in the output folder, and writes table and figure.
+def run(settings: TuneSettings, console: Console | None = None) -> dict | None:
+    """Runs the trials that are not yet in the output folder, and writes table and figure.
 
-    Where KerasTuner's environment variables make this process a worker it trains what its chief
-    gives it, and writes no results; where they make it the chief it trains nothing itself.
+    KerasTuner's environment variables may make this process a worker, which trains the trials that
+    its chief assigns and writes no results, or the chief, which trains nothing itself.
 
     Args:
         settings: a `TuneSettings`.
@@ -93,7 +97,7 @@ def _devices(settings):
             "and workers (KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT), each "
             f"with the devices of its own. Received: a JAX cluster of {devices.processes} processes"
         )
-    if settings.distribute == "jax" and settings.validation_images % devices.replicas:
+    if settings.distribute == "jax" and (settings.validation_images or 0) % devices.replicas:
         raise ValueError(
             "`validation_images` must be a multiple of the number of devices, which share each "
             f"batch. Received: validation_images={settings.validation_images}, {devices.replicas} "
@@ -119,16 +123,16 @@ def _work(settings, role, devices):
     )
     wait_for_chief(role, _START_TIMEOUT)
     with beating(role, folder, timeout):
-        data = _load(settings)
+        settings, data = _load(settings, devices)
         tuner = _make_tuner(settings, data, devices)
         _search(settings, tuner, data, [], verbose=2)
 
 
 def _lead(settings, role, devices, console):
     """The part of a chief, or of a process that trains all trials itself."""
+    settings, data = _load(settings, devices)
     folder = ResultFolder(settings.output_dir, "tune", settings)
     with folder.lock():
-        data = _load(settings)
         epochs = count_epochs(settings.tuner, settings.trials, settings.epochs, settings.factor)
         with RunDisplay(sum(epochs), lambda rows: _table(settings, rows), console) as display:
             display.log(f"{len(epochs)} trials of {sum(epochs)} epochs in all")
@@ -172,17 +176,25 @@ def _search_folder(settings):
     return pathlib.Path(settings.output_dir).expanduser() / "search"
 
 
-def _load(settings):
-    """`((images, labels), (validation images, validation labels))`."""
+def _load(settings, devices):
+    """The settings with the numbers of held-out images, and the images and labels of both parts."""
     images, labels = load_training_images(settings)
-    first_held_out = len(images) - settings.validation_images
+    held_out = settings.validation_images
+    if held_out is None:
+        held_out = min(len(images) // _VALIDATION_SHARE, _MAX_VALIDATION)
+        held_out = max(held_out - held_out % devices.replicas, 1)
+    measured = settings.consistency_images or min(held_out, _MAX_CONSISTENCY)
+    settings = dataclasses.replace(
+        settings, validation_images=held_out, consistency_images=measured
+    )
+    first_held_out = len(images) - held_out
     if first_held_out < 1:
         raise ValueError(
             "`validation_images` must leave images to train on. Received: validation_images="
             f"{settings.validation_images}, of {len(images)} images"
         )
     parts = slice(None, first_held_out), slice(first_held_out, None)
-    return [(images[part], labels[part]) for part in parts]
+    return settings, [(images[part], labels[part]) for part in parts]
 
 
 class _HyperModelOnDevices(AugShiftHyperModel):
@@ -226,7 +238,7 @@ def _make_tuner(settings, data, devices, listener=None):
 
 
 def _details(settings):
-    """What tells searches apart: settings at their defaults, as a later one's may be, do not."""
+    """The settings that identify the search, except defaults: a later version may have more."""
     given, usual = (recorded_settings(dataclasses.asdict(s)) for s in (settings, TuneSettings()))
     return {
         name: value

@@ -4,25 +4,23 @@ import dataclasses
 
 from keras_gappos.arguments import check_at_least, check_seed, one_of
 from keras_gappos.experiments.engine.settings import Distribute, TrainingSettings
-
-TUNERS = ("random", "hyperband", "bayesian")
-OBJECTIVES = ("val_accuracy", "val_shift_consistency", "consistency_above_floor")
+from keras_gappos.tuning.objective import OBJECTIVES, TUNERS
 
 
 @dataclasses.dataclass(frozen=True)
 class TuneSettings(TrainingSettings):
     """Settings of a search for AugShift's settings."""
 
-    dataset: str = "cifar10"
+    dataset: str = "digits"
     """Data set: digits, or an image-classification set of TensorFlow Datasets by name. Only its
     training images are used."""
     output_dir: str = "results/tune"
-    """Folder for results.json, table.md, figure.png and what KerasTuner keeps; a search that was
-    stopped goes on from what is in it."""
+    """Folder for results.json, table.md, figure.png and KerasTuner's files. A search that was
+    stopped resumes from it."""
     distribute: Distribute = dataclasses.field(default="none", kw_only=True)
     """Devices to train each trial on: none is one; mirrored is all GPUs of this machine, on
-    TensorFlow; jax is all devices of this machine, on JAX. Each batch is divided among them, so
-    that every batch_size in --space, and with jax --validation-images, must be a multiple of their
+    TensorFlow; jax is all devices of this machine, on JAX. Each batch is divided among them:
+    every batch_size in --space, and with jax --validation-images, must be a multiple of their
     number."""
     tuner: str = "hyperband"
     """How settings are chosen: random, hyperband or bayesian."""
@@ -32,36 +30,38 @@ class TuneSettings(TrainingSettings):
     tolerance: float = 1.0
     """For consistency_above_floor, in percentage points."""
     trials: int | None = None
-    """Trials, of which each is one training; None is 20, and for hyperband as many as it makes."""
+    """Number of trials, each a training; None is 20, or as many as hyperband makes."""
     epochs: int = 9
-    """Passes over the training images for each trial; hyperband's longest trials have so many."""
+    """Passes over the training images for each trial; for hyperband, for its longest trials."""
     factor: int = 3
-    """Hyperband trains one in so many trials so many times longer."""
+    """Hyperband trains 1 in FACTOR trials FACTOR times longer."""
     space: tuple[str, ...] = ()
     """Narrows the search: NAME=VALUE fixes a setting, NAME=A,B chooses among values, NAME=LOW:HIGH
-    bounds a range. The names, and how far their values can reach: max_shift (1 to 8),
+    bounds a range. The names and the values allowed: max_shift (1 to 8),
     consistency_weight (0.1 to 100), learning_rate (0.003 to 0.3), weight_decay (0.0005 to 0.02),
     batch_size (32, 64, 128, 256), width (8, 16, 32, 64), depth (18, 34, 50), stem (cifar, canvas,
     imagenet), downsampling (stride, blur, polyphase), fill_mode (constant, nearest, reflect, wrap),
-    flip (true, false). Depth and stem stay as they are unless they are named. In Python
-    help(keras_gappos.tuning.AugShiftHyperModel) has a table of them."""
+    flip (true, false). Depth and stem are fixed unless named. In Python,
+    help(keras_gappos.tuning.AugShiftHyperModel) lists them."""
     train_images: int | None = None
-    """Use the first so many training images, those that are held out included; None uses all."""
-    validation_images: int = 2000
-    """Hold out the last so many of these to score the trials on."""
-    consistency_images: int = 1000
-    """Measure shift consistency, once an epoch, on the first so many held out images."""
+    """Use only the first TRAIN_IMAGES training images, held-out ones included; None uses all."""
+    validation_images: int | None = None
+    """Number of training images held out to score the trials on, the last ones; None is a fifth of
+    them, 2,000 at most."""
+    consistency_images: int | None = None
+    """Number of held-out images on which shift consistency is measured after each epoch; None is
+    all, 1,000 at most."""
     measure_shift: int = 4
-    """Largest shift in pixels on each axis in that measurement, whatever a trial trains with."""
+    """Largest shift in pixels on each axis in that measurement, for every trial."""
     normalize: bool = True
     """Shift and scale each colour channel to mean 0, standard deviation 1 over the training images;
     else pixels are in [0, 1]."""
     seed: int = 0
     """Seed of the choices, the weights, the batches, the flips and the shifts."""
     workers: int = 0
-    """Share the trials among so many processes of this machine; 0 trains them in this process."""
+    """Number of processes on this machine that share the trials; 0 trains them in this process."""
     tensorboard: bool = False
-    """Write TensorBoard logs, with HParams, into the folder tensorboard in --output-dir."""
+    """Write TensorBoard logs, with HParams, to the folder tensorboard in --output-dir."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from keras_gappos import data
-from keras_gappos.experiments.engine.devices import Devices
+from keras_gappos.experiments.engine.devices import ONE_DEVICE, Devices
 from keras_gappos.experiments.engine.results import flags_of
 from keras_gappos.experiments.tune import run as tune
 from keras_gappos.experiments.tune.settings import TuneSettings
@@ -74,7 +74,7 @@ def test_a_search_leaves_rows_table_and_figure(tmp_path):
         assert 0 <= row["val_accuracy"] <= 100 and 0 <= row["val_shift_consistency"] <= 100
         assert row["settings"]["batch_size"] == 32 and row["settings"]["max_shift"] in (1, 2)
         assert row["seconds"] > 0 and row["starts"] == 1
-    assert content["command"].startswith("keras-gappos tune --dataset digits")
+    assert content["command"].startswith("keras-gappos tune --tuner random")
     assert "keras-gappos run invariance" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
@@ -92,13 +92,40 @@ def test_the_test_images_are_never_read(tmp_path, monkeypatch):
 
 
 def test_held_out_images_are_not_trained_on(tmp_path):
-    (images, labels), (held_out, held_out_labels) = tune._load(tiny(tmp_path))
+    _, ((images, labels), (held_out, held_out_labels)) = tune._load(tiny(tmp_path), ONE_DEVICE)
     whole, all_labels = data.load("digits", "train", limit=96)
     assert (len(images), len(held_out)) == (64, 32)
     np.testing.assert_array_equal(np.r_[labels, held_out_labels], all_labels)
     scaled = whole.astype("float32") / 255
     expected = (scaled - scaled.mean()) / scaled.std()
     np.testing.assert_allclose(np.concatenate([images, held_out]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("images", "held_out", "measured"),
+    [(1397, 279, 279), (96, 19, 19), (50_000, 2000, 1000), (7, 1, 1)],
+)
+def test_a_fifth_of_the_training_images_is_held_out_by_default(
+    images, held_out, measured, monkeypatch
+):
+    data = np.zeros((images, 8, 8, 1), "float32"), np.zeros(images, int)
+    monkeypatch.setattr(tune, "load_training_images", lambda settings: data)
+    settings, ((train, _), (validation, _)) = tune._load(TuneSettings(), ONE_DEVICE)
+    assert (settings.validation_images, settings.consistency_images) == (held_out, measured)
+    assert (len(train), len(validation)) == (images - held_out, held_out)
+    settings, _ = tune._load(TuneSettings(), Devices(replicas=4))
+    assert settings.validation_images == max(held_out - held_out % 4, 1)
+
+
+def test_the_defaults_search_on_the_embedded_digits(tmp_path):
+    settings = TuneSettings(output_dir=str(tmp_path), tuner="random", trials=1, epochs=1)
+    content = tune.run(settings)
+    assert content["settings"]["dataset"] == "digits"
+    assert (content["settings"]["validation_images"], content["rows"][0]["status"]) == (
+        279,
+        "COMPLETED",
+    )
+    tune.run(settings)  # the same search, which is complete
 
 
 def test_a_search_that_was_stopped_makes_the_same_choices(tmp_path, monkeypatch):
@@ -262,13 +289,6 @@ def test_workers_of_both_kinds_are_refused(tmp_path, monkeypatch):
 def test_the_flags_of_a_worker_are_its_chiefs(tmp_path):
     settings = tiny(tmp_path, workers=2, data_dir="/data")
     flags = flags_of(settings, workers=None)
-    assert flags[:6] == [
-        "--dataset",
-        "digits",
-        "--data-dir",
-        "/data",
-        "--output-dir",
-        str(tmp_path),
-    ]
+    assert flags[:4] == ["--data-dir", "/data", "--output-dir", str(tmp_path)]
     assert "--workers" not in flags
     assert flags[flags.index("--space") :][:3] == ["--space", "batch_size=32", "max_shift=1,2"]
