@@ -1,6 +1,9 @@
 """Data sets by name: embedded ones, and TensorFlow Datasets."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,7 +15,14 @@ from keras_gappos.data.tfds import read_tfds
 _DIGITS_TRAIN = 1397  # of 1,797; the last 400 are the test split, by writers of their own
 
 
-def load(name, split, data_dir=None, limit=None, size=None, target=None):
+def load(
+    name: str | os.PathLike,
+    split: str,
+    data_dir: str | os.PathLike | None = None,
+    limit: int | None = None,
+    size: Sequence[int] | None = None,
+    target: str | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Loads the images of a data set into memory, with their labels or masks.
 
     Args:
@@ -25,10 +35,10 @@ def load(name, split, data_dir=None, limit=None, size=None, target=None):
             such as `"train[:90%]"`.
         data_dir: folder of prepared TFDS data sets; a set that is missing there is downloaded into
             it. `None` is TFDS' own folder, `~/tensorflow_datasets`.
-        limit: keep the first so many images, at least 1; `None` keeps all.
+        limit: keep only the first images, this many; at least 1; `None` keeps all.
         size: (height, width) in pixels to resize to: images bilinearly, smoothed where they
             shrink, masks to the nearest label; `None` keeps the size.
-        target: name of the feature to give beside the images, such as `"label"` or
+        target: name of the feature to return with the images, such as `"label"` or
             `"segmentation_label"`; `None` is `"label"` if the set has it, otherwise its only mask.
 
     Returns:
@@ -41,7 +51,7 @@ def load(name, split, data_dir=None, limit=None, size=None, target=None):
             1, a data set that has no such features or whose images are not all of one size while
             `size` is `None`.
         FileNotFoundError: for a `data_dir` or a folder that does not exist, or a data set that is
-            not there and cannot be downloaded; the message says how to get it.
+            missing and cannot be downloaded; the message says how to get it.
         ImportError: for a TFDS set, if TensorFlow or TFDS are not installed.
 
     Example:
@@ -62,7 +72,7 @@ def load(name, split, data_dir=None, limit=None, size=None, target=None):
             raise ValueError(
                 f"`target` of {name!r} must be {only_target!r}. Received: target={target!r}"
             )
-        examples = zip(*read(split, limit))
+        examples: Iterable = zip(*read(split, limit))
     else:
         examples = read_tfds(name, split, data_dir, limit, target, embedded=tuple(EMBEDDED))
     return _stack(name, _resized(examples, size))
@@ -102,5 +112,5 @@ def _digits(split, limit):
     return images[splits[split]][:limit], digits.target[splits[split]][:limit]
 
 
-# name -> (what reads it, what it gives beside the images)
+# name -> (the function that reads it, the target it returns)
 EMBEDDED = {"digits": (_digits, "label"), "shapes": (shapes, "segmentation_label")}

@@ -1,15 +1,20 @@
 """Resize images smoothly, and masks without inventing labels."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from keras_gappos.arguments import integer
 
 
-def checked_size(size, name="size"):
+def checked_size(size: Any, name: str = "size") -> tuple[int, int]:
     """`size` as a pair of integers (height, width), each at least 1.
 
     Raises:
-        ValueError: if it is none; the message names the argument.
+        ValueError: if it is not; the message names the argument.
     """
     try:
         height, width = size
@@ -20,19 +25,21 @@ def checked_size(size, name="size"):
     return integer(f"{name}[0]", height, 1), integer(f"{name}[1]", width, 1)
 
 
-def resize_image(image, size, box=None):
+def resize_image(
+    image: np.ndarray, size: Sequence[int], box: Sequence[float] | None = None
+) -> np.ndarray:
     """Resizes an image bilinearly, with smoothing where it shrinks.
 
-    Pixels are squares whose centres lie at half-integers: pixel i of n new ones looks at the place
-    (i + 1/2) * old / n of the old image, with a triangle as wide as two pixels, old or new,
+    Pixels are squares whose centers lie at half-integers: pixel i of n new ones samples position
+    (i + 1/2) * old / n of the old image, with a triangle filter two pixels wide, old or new,
     whichever are larger.
 
     Args:
         image: uint8 `(height, width, channels)`.
         size: (height, width) of the new image, in pixels.
         box: the part of the image to resize, (top, left, bottom, right) in pixels, fractions
-            allowed; `None` is all of it. What lies beyond the box is looked at where it is there,
-            so that a part of an image looks as it does in the whole one.
+            allowed; `None` is all of it. Pixels just outside the box contribute where they exist,
+            so that a part of an image equals that part of the whole.
 
     Returns:
         uint8 `(*size, channels)`.
@@ -57,10 +64,12 @@ def _resize(picture, size, box):
     return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR, box))
 
 
-def resize_mask(mask, size, box=None):
+def resize_mask(
+    mask: np.ndarray, size: Sequence[int], box: Sequence[float] | None = None
+) -> np.ndarray:
     """Resizes a mask to the nearest label, in the coordinates of `resize_image`.
 
-    New pixel i of n is the old pixel that its centre, (i + 1/2) * old / n, lies in; on a border
+    New pixel i of n is the old pixel that its center, (i + 1/2) * old / n, lies in; on a border
     between two, the later one.
 
     Args:
@@ -82,6 +91,6 @@ def resize_mask(mask, size, box=None):
 
 
 def _nearest(start, stop, new, old):
-    centres = start + (np.arange(new) + 0.5) * ((stop - start) / new)
-    # Rounding errors must not decide on which side of a border a centre lies.
-    return np.clip(np.floor(centres + 1e-6).astype(int), 0, old - 1)
+    centers = start + (np.arange(new) + 0.5) * ((stop - start) / new)
+    # Rounding errors must not decide on which side of a border a center lies.
+    return np.clip(np.floor(centers + 1e-6).astype(int), 0, old - 1)

@@ -1,5 +1,9 @@
 """Training batches for segmentation: image and mask scaled, cropped and mirrored together."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 
 from keras_gappos.arguments import integer
@@ -22,11 +26,11 @@ class SegmentationBatches(ShuffledBatches):
         size: (height, width) of the crops, in pixels; `None` is the images' size.
         scale: (smallest, largest) factor that an image is resized by before the crop is cut out,
             drawn uniformly; both above 0.
-        flip: whether to mirror half of the images left to right. It teaches the network that left
-            and right are the same.
-        void: label of what lies outside an image that is smaller than the crop; needed if one can
-            be.
-        fill: colour there, one value in [0, 255] for each channel; `None` is the images' mean.
+        flip: whether to mirror half of the images left to right. It makes left
+            and right indistinguishable.
+        void: label of the pixels outside an image that is smaller than the crop; required if an
+            image can be.
+        fill: color there, one value in [0, 255] for each channel; `None` is the images' mean.
 
     A batch is float32 images `(batch, *size, channels)` in [0, 1] and int32 masks
     `(batch, *size)`.
@@ -46,22 +50,22 @@ class SegmentationBatches(ShuffledBatches):
 
     def __init__(
         self,
-        images,
-        masks,
-        batch_size,
-        seed,
-        size=None,
-        scale=(1.0, 1.0),
-        flip=False,
-        void=None,
-        fill=None,
+        images: np.ndarray,
+        masks: np.ndarray,
+        batch_size: int,
+        seed: int,
+        size: Sequence[int] | None = None,
+        scale: Sequence[float] = (1.0, 1.0),
+        flip: bool = False,
+        void: int | None = None,
+        fill: Sequence[int] | np.ndarray | None = None,
     ):
         super().__init__()
         self._images, self._masks = _checked_arrays(images, masks)
         self._batch_size = integer("batch_size", batch_size, 1, below=len(images) + 1)
         self._seed = integer("seed", seed, 0)
         self._size = images.shape[1:3] if size is None else checked_size(size)
-        self._scale = _checked_scale(scale)
+        self._scale: tuple[float, float] = _checked_scale(scale)
         self._flip = flip
         self._void = void if void is None else integer("void", void, 0)
         smallest = scaled_size(images.shape[1:3], self._scale[0])
@@ -73,15 +77,15 @@ class SegmentationBatches(ShuffledBatches):
         self._fill = _checked_fill(images, fill)
         self.start_epoch(0)
 
-    def start_epoch(self, epoch):
+    def start_epoch(self, epoch: int) -> None:
         """Draws the order and the changes of an epoch, counted from 0."""
         rng = np.random.default_rng((self._seed, epoch))
         count = len(self._images)
         order = rng.permutation(count)
-        scales = rng.uniform(*self._scale, count)
+        scales = rng.uniform(self._scale[0], self._scale[1], count)
         corners = rng.random((count, 2))
         mirrored = (rng.random(count) < 0.5) & self._flip
-        # In one assignment: batches may be made in another thread.
+        # One assignment: another thread may be making batches.
         self._epoch = order, scales, corners, mirrored
 
     def __getitem__(self, index):
@@ -105,7 +109,15 @@ class SegmentationBatches(ShuffledBatches):
         return images, masks
 
 
-def crop_scaled(image, mask, scale, corner, size, fill, void):
+def crop_scaled(
+    image: np.ndarray,
+    mask: np.ndarray,
+    scale: float,
+    corner: Sequence[float],
+    size: Sequence[int],
+    fill: Sequence[int] | np.ndarray | None,
+    void: int | None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Scales an image and its mask, and cuts the same crop out of both.
 
     Args:
@@ -115,7 +127,7 @@ def crop_scaled(image, mask, scale, corner, size, fill, void):
             its last place. Along an axis on which the image is smaller than the crop, where the
             image lies in it.
         size: (height, width) of the crop.
-        fill, void: colour and label outside the image.
+        fill, void: color and label outside the image.
 
     Returns:
         The crops, `(*size, channels)` and `size`, of the same dtypes.
@@ -137,7 +149,7 @@ def crop_scaled(image, mask, scale, corner, size, fill, void):
     return whole
 
 
-def scaled_size(size, scale):
+def scaled_size(size: Sequence[int], scale: float) -> tuple[int, ...]:
     """(height, width) times a factor, in whole pixels, at least 1."""
     return tuple(max(1, round(length * scale)) for length in size)
 

@@ -1,8 +1,11 @@
-"""What is known about segmentation data sets: their classes, colours and void label."""
+"""Classes, colors and void label of the segmentation data sets."""
+
+from __future__ import annotations
 
 import dataclasses
 import difflib
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -17,8 +20,8 @@ class SegmentationInfo:
         class_names: a name for each class.
         colors: (red, green, blue) in [0, 255] for each class.
         void: label of the pixels that have no class and do not count, or `None`.
-        source_labels: the label of each class in the data set's files, where they are others;
-            `load` translates them, and makes all labels that are not listed void.
+        source_labels: the label of each class in the data set's files, where they differ;
+            `load` translates them, and turns unlisted labels into void.
 
     Example:
         >>> info = keras_gappos.data.segmentation_info("camvid")
@@ -32,17 +35,17 @@ class SegmentationInfo:
     void: int | None
     source_labels: tuple[int, ...] | None = None
 
-    def paint(self, masks):
-        """Colours masks: integers `(..., height, width)` to uint8 `(..., height, width, 3)`.
+    def paint(self, masks: np.ndarray) -> np.ndarray:
+        """Colors masks: integers `(..., height, width)` to uint8 `(..., height, width, 3)`.
 
-        Whatever is no class is black.
+        Pixels without a class are black.
         """
         masks = np.asarray(masks)
         palette = np.array([*self.colors, (0, 0, 0)], "uint8")
         is_class = (masks >= 0) & (masks < self.num_classes)
         return palette[np.where(is_class, masks, self.num_classes)]
 
-    def translate(self, masks):
+    def translate(self, masks: np.ndarray) -> np.ndarray:
         """Masks with the files' labels as masks with the classes, uint8."""
         if self.source_labels is None:
             return masks
@@ -51,8 +54,8 @@ class SegmentationInfo:
         return table[masks]
 
 
-def segmentation_info(name):
-    """The classes, colours and void label of a segmentation data set.
+def segmentation_info(name: str | os.PathLike) -> SegmentationInfo:
+    """Returns the classes, colors and void label of a segmentation data set.
 
     Args:
         name: `"shapes"`, `"camvid"` or `"cityscapes"`, as for `load`: a configuration or version
@@ -78,7 +81,7 @@ def segmentation_info(name):
     return INFOS[plain]
 
 
-def plain_name(name):
+def plain_name(name: str | os.PathLike) -> str:
     """The name of a data set without configuration and version, a prepared folder's too."""
     described = pathlib.Path(name).expanduser() / "dataset_info.json"
     if described.is_file():
@@ -104,7 +107,7 @@ INFOS = {
         },
         void=7,
     ),
-    # The 11 classes and their order: Badrinarayanan et al., arXiv 1511.00561. Colours: Brostow
+    # The 11 classes and their order: Badrinarayanan et al., arXiv 1511.00561. Colors: Brostow
     # et al., Pattern Recognition Letters 2009.
     "camvid": _info(
         {

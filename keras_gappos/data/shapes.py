@@ -1,4 +1,8 @@
-"""The embedded data set `shapes`: to segment it a network must know where things are."""
+"""The embedded data set `shapes`, whose segmentation requires absolute position."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -9,18 +13,18 @@ _SEED = 2021
 _ATTEMPTS = 20  # to find room for a shape that touches no other
 
 
-def shapes(split, limit=None):
+def shapes(split: str, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Draws textured shapes on a textured ground, with their masks.
 
     Circles and squares are classes of their own. Triangles are one class in the left half of the
-    image and another in the right half, and so are crosses: nothing but the place tells the two
-    apart, neither form nor size nor texture nor colour, nor the ground, which are drawn in the same
-    way for both halves. No shape reaches over the middle, none overlaps another. Mirrored images
+    image and another in the right half, and so are crosses: only
+    the position tells the two apart: shape, size, texture, color and ground are drawn the same way
+    for both halves. No shape crosses the middle or overlaps another. Mirrored images
     would contradict their masks: train without flips.
 
     Args:
         split: `"train"` (400 images) or `"test"` (100).
-        limit: draw the first so many only, or `None`.
+        limit: draw only this many images; `None` draws all.
 
     Returns:
         `(images, masks)`: uint8 `(n, 64, 96, 3)` and uint8 `(n, 64, 96)`, the classes those of
@@ -42,20 +46,20 @@ def shapes(split, limit=None):
     return np.stack(images), np.stack(masks)
 
 
-def draw_image(rng):
+def draw_image(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """One image `(64, 96, 3)` and its mask `(64, 96)`, both uint8, from a NumPy generator."""
     image = _texture(rng, darkest=30, brightest=120)
     mask = np.full((HEIGHT, WIDTH), GROUND, "uint8")
     for half in (0, 1):
-        centres = np.zeros((0, 3))
+        centers = np.zeros((0, 3))
         for _ in range(rng.integers(1, 4)):
-            kind = (CIRCLE, SQUARE, TRIANGLE, CROSS)[rng.integers(4)]
-            place = _place(rng, half, centres)
+            kind: Any = (CIRCLE, SQUARE, TRIANGLE, CROSS)[rng.integers(4)]
+            place = _place(rng, half, centers)
             angle = rng.uniform(-0.3, 0.3)
             texture = _texture(rng, darkest=130, brightest=240)
             if place is None:
                 continue
-            centres = np.concatenate([centres, [place]])
+            centers = np.concatenate([centers, [place]])
             inside = _inside(kind, *place, angle)
             image[inside] = texture[inside]
             mask[inside] = kind[half] if isinstance(kind, tuple) else kind
@@ -76,7 +80,7 @@ def _place(rng, half, others):
 
 
 def _inside(kind, row, column, radius, angle):
-    """Which pixels lie in a shape; all of it lies within the radius of its centre."""
+    """Which pixels lie in a shape; all of it lies within the radius of its center."""
     down = np.arange(HEIGHT)[:, None] + 0.5 - row
     right = np.arange(WIDTH)[None, :] + 0.5 - column
     x = (right * np.cos(angle) + down * np.sin(angle)) / radius
@@ -92,7 +96,7 @@ def _inside(kind, row, column, radius, angle):
 
 
 def _texture(rng, darkest, brightest):
-    """A wave of random direction, length and contrast between two random colours."""
+    """A wave of random direction, length and contrast between two random colors."""
     colors = rng.uniform(darkest, brightest, (2, 3))
     direction, length, phase = rng.uniform(0, np.pi), rng.uniform(3, 12), rng.uniform(0, 2 * np.pi)
     down, right = np.arange(HEIGHT)[:, None], np.arange(WIDTH)[None, :]

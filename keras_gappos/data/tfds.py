@@ -1,21 +1,32 @@
 """Data sets of TensorFlow Datasets, example by example."""
 
+from __future__ import annotations
+
 import difflib
 import os
 import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_gappos.data.segmentation_sets import INFOS, plain_name
 
 
-def read_tfds(name, split, data_dir=None, limit=None, target=None, embedded=()):
+def read_tfds(
+    name: str,
+    split: str,
+    data_dir: str | os.PathLike | None = None,
+    limit: int | None = None,
+    target: str | None = None,
+    embedded: Sequence[str] = (),
+) -> Iterator[tuple[np.ndarray, Any]]:
     """Yields the images of a data set, with their labels or masks.
 
     Args:
         name: the name of a data set of TFDS, or the folder of a prepared one.
         split, data_dir, limit, target: as in `keras_gappos.data.load`.
-        embedded: names of data sets that are had elsewhere, for messages.
+        embedded: names of the embedded data sets, for messages.
 
     Yields:
         `(image, label)`, uint8 `(height, width, channels)` and an integer; or `(image, mask)`,
@@ -52,7 +63,7 @@ def read_tfds(name, split, data_dir=None, limit=None, target=None, embedded=()):
 
 
 def _features(name, features, target):
-    """The names of the image and of what is given beside it: a label or a mask."""
+    """The names of the image and of the target, a label or a mask."""
     images = [key for key in ("image", "image_left") if key in features]
     images = [key for key in images if features[key].np_dtype == np.uint8]
     labels = [key for key in features if _is_label(features[key])]
@@ -95,7 +106,7 @@ def _import_tfds(embedded):
         raise ImportError(
             f"Data sets other than {_listed(embedded)} are read with TensorFlow Datasets: "
             "pip install tensorflow tensorflow-datasets importlib_resources. "
-            "Training itself needs neither; you can also bring NumPy arrays of your own."
+            "Training itself needs neither; you can also pass your own NumPy arrays."
         ) from error
     return tfds
 
@@ -159,7 +170,7 @@ def _download(tfds, builder, name):
     import requests
 
     try:
-        # Asked first, since TFDS would try again for minutes.
+        # Checked first, since TFDS would retry for minutes.
         for url in list(builder.url_infos or ())[:1]:
             answer = requests.head(url, timeout=5)
             if answer.status_code == 407 or answer.status_code >= 500:
@@ -170,7 +181,7 @@ def _download(tfds, builder, name):
         raise FileNotFoundError(
             f"{name!r} is not in {builder.data_dir} and cannot be downloaded "
             f"({type(error).__name__}: {str(error)[:200]}). Three ways to get it: (1) run this "
-            "again with a network, it is then downloaded; (2) prepare it where there is one, with "
+            "again with a network connection; (2) prepare it on a machine that has one, with "
             f"`tfds build {name}`, copy the folder and give it as data_dir; (3) use 'digits' or "
             "'shapes', which are embedded."
         ) from error

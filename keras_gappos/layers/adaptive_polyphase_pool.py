@@ -1,14 +1,17 @@
-"""Halve a feature map on the grid that carries most, wherever a shift has put it."""
+"""Downsample a feature map on the grid with the largest norm, which moves with the content."""
+
+from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_gappos.arguments import integer
+from keras_gappos.arguments import Tensor, integer
 
 
-def polyphase_norms(features, strides, norm):
+def polyphase_norms(features: Tensor, strides: int, norm: float | str) -> Tensor:
     """Returns the norm of each of the polyphase components of each sample.
 
     Component `i * strides + j` is `features[:, i::strides, j::strides]`.
@@ -20,8 +23,8 @@ def polyphase_norms(features, strides, norm):
         norm: the p, above 0, of the l_p norm; `math.inf` for the maximum norm.
 
     Returns:
-        Tensor `(batch, strides**2)`, float32 or wider, of the norms but for a factor that is the
-        same for all components of a sample, and without the p-th root.
+        Tensor `(batch, strides**2)`, float32 or wider, of the norms without the p-th root, up to
+        a factor that is the same for all components of a sample.
     """
     _, height, width, _ = ops.shape(features)
     dtype = keras.backend.result_type(features.dtype, "float32")
@@ -32,14 +35,14 @@ def polyphase_norms(features, strides, norm):
     elif norm == 2:
         x = ops.square(x)
     elif norm != 1:
-        # Neither a high power of a large number nor one of a small number is lost.
+        # Scaled, so that high powers neither overflow nor underflow.
         x = ops.power(ops.divide_no_nan(x, ops.max(x, axis=(1, 2, 3), keepdims=True)), norm)
     x = total(x, axis=-1)
     x = ops.reshape(x, (-1, height // strides, strides, width // strides, strides))
     return ops.reshape(total(x, axis=(1, 3)), (-1, strides**2))
 
 
-def take_polyphase(features, choice, strides):
+def take_polyphase(features: Tensor, choice: Tensor, strides: int) -> Tensor:
     """Returns one of the polyphase components of each sample.
 
     Args:
@@ -91,7 +94,7 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
         `(batch, ceil(height / strides), ceil(width / strides), channels)`, of the inputs' dtype.
 
     Raises:
-        ValueError: for an argument that is none of the above, an input not of rank 4, one with a
+        ValueError: for an invalid argument, an input not of rank 4, one with a
             side smaller than half of `strides`, or a reference that differs from `inputs` in more
             than its channels.
 
@@ -104,12 +107,12 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
     Source: Chaman and Dokmanic, arXiv 2011.14214, section 3.
     """
 
-    def __init__(self, strides=2, norm=2, **kwargs):
+    def __init__(self, strides: int = 2, norm: float | str = 2, **kwargs):
         super().__init__(autocast=False, **kwargs)  # any dtype passes through unchanged
         self.strides = integer("strides", strides, 1)
         self.norm = _norm(norm)
 
-    def call(self, inputs, reference=None):
+    def call(self, inputs: Tensor, reference: Tensor | None = None) -> Tensor:
         """Returns of each sample the component whose norm is largest in `reference`."""
         self._check(inputs, reference)
         inputs = self._complete(ops.convert_to_tensor(inputs))
@@ -147,24 +150,28 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
                 f"Received: reference of shape {other} for inputs of shape {shape}"
             )
 
-    def compute_output_shape(self, inputs_shape, reference_shape=None):
+    def compute_output_shape(
+        self, inputs_shape: tuple, reference_shape: tuple | None = None
+    ) -> tuple:
         """`(batch, ceil(height / strides), ceil(width / strides), channels)`."""
         batch, height, width, channels = inputs_shape
         halved = (None if n is None else -(-n // self.strides) for n in (height, width))
         return (batch, *halved, channels)
 
-    def compute_output_spec(self, inputs, reference=None):
+    def compute_output_spec(
+        self, inputs: Tensor, reference: Tensor | None = None
+    ) -> keras.KerasTensor:
         """The pooled shape, and the inputs' dtype."""
         self._check(inputs, reference)
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=inputs.dtype)
 
-    def get_config(self):
-        """The arguments that make this layer again."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "strides": self.strides, "norm": self.norm}
 
 
 def _norm(value):
-    """The norm as it is kept and saved: a number, or "inf", which JSON has no number for."""
+    """The norm as it is kept and saved: a number, or "inf", since JSON has no infinity."""
     try:
         number = float(value)
     except (TypeError, ValueError):

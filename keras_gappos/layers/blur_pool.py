@@ -1,11 +1,14 @@
-"""Blur, then take every second pixel, so that halving a feature map does not alias."""
+"""Blur before subsampling, so that downsampling a feature map does not alias."""
+
+from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_gappos.arguments import integer, one_of
+from keras_gappos.arguments import Tensor, integer, one_of
 
 PADDINGS = ("reflect", "replicate", "zero")
 
@@ -36,7 +39,7 @@ class BlurPool2D(keras.layers.Layer):
         dtype.
 
     Raises:
-        ValueError: for an argument that is none of the above, an input not of rank 4, or a map
+        ValueError: for an invalid argument, an input not of rank 4, or a map
             that is too small to be reflected. (One whose size is unknown while a function is
             compiled is reflected again and again, as NumPy does it.)
 
@@ -49,14 +52,14 @@ class BlurPool2D(keras.layers.Layer):
     Source: Zhang, arXiv 1904.11486.
     """
 
-    def __init__(self, kernel_size=4, strides=2, padding="reflect", **kwargs):
+    def __init__(self, kernel_size: int = 4, strides: int = 2, padding: str = "reflect", **kwargs):
         super().__init__(**kwargs)
         self.kernel_size = integer("kernel_size", kernel_size, 1, below=8)
         self.strides = integer("strides", strides, 1)
         self.padding = one_of("padding", padding, PADDINGS)
 
-    def call(self, inputs):
-        """Returns the blurred and thinned out maps."""
+    def call(self, inputs: Tensor) -> Tensor:
+        """Returns the blurred and subsampled maps."""
         _, out_height, out_width, _ = self._output_shape(inputs.shape, ops.shape(inputs))
         _, height, width, channels = ops.shape(inputs)
         x = ops.cast(inputs, self.compute_dtype)
@@ -73,18 +76,18 @@ class BlurPool2D(keras.layers.Layer):
 
     def _matrix(self, length, dtype):
         """`(ceil(length / strides), length)`: how much of each pixel is in each output pixel."""
-        centres = ops.arange(0, length, self.strides, dtype="int32")[:, None]
+        centers = ops.arange(0, length, self.strides, dtype="int32")[:, None]
         pixels = ops.arange(length, dtype="int32")[None, :]
         before = (self.kernel_size - 1) // 2
         matrix = 0.0
         for i in range(self.kernel_size):
             tap = math.comb(self.kernel_size - 1, i) / 2 ** (self.kernel_size - 1)
-            source = self._source(centres + (i - before), length)
+            source = self._source(centers + (i - before), length)
             matrix += tap * ops.cast(ops.equal(source, pixels), dtype)
         return matrix
 
     def _source(self, positions, length):
-        """The pixel whose value stands at each position; none where it stands outside."""
+        """The pixel that supplies the value at each position, or an index outside for none."""
         if self.padding == "replicate":
             return ops.clip(positions, 0, length - 1)
         if self.padding == "reflect":
@@ -93,7 +96,7 @@ class BlurPool2D(keras.layers.Layer):
             return ops.minimum(positions, period - positions)
         return positions
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         """`(batch, ceil(height / strides), ceil(width / strides), channels)`."""
         return self._output_shape(input_shape, input_shape)
 
@@ -118,8 +121,8 @@ class BlurPool2D(keras.layers.Layer):
                 "smaller kernel_size or padding='replicate'."
             )
 
-    def get_config(self):
-        """The arguments that make this layer again."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "kernel_size": self.kernel_size,

@@ -1,15 +1,21 @@
 """Switch channels off."""
 
+from __future__ import annotations
+
 import operator
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_gappos.arguments import Tensor
+
 
 @keras.saving.register_keras_serializable(package="keras_gappos")
 class ChannelMask(keras.layers.Layer):
-    """Sets some channels to zero, in training and afterwards, and leaves the others as they are.
+    """Sets some channels to zero, in training and afterwards, and passes the others through.
 
     A channel that is switched off is zero even where it was NaN or infinite.
 
@@ -24,8 +30,8 @@ class ChannelMask(keras.layers.Layer):
         Same as the input, and of the same dtype.
 
     Raises:
-        ValueError: for channels that are no integers, negative, given twice or, when the layer is
-            built, beyond those of the input; for an input of rank 1.
+        ValueError: for channels that are not integers, are negative or repeated or, when the layer
+            is built, beyond those of the input; for an input of rank 1.
 
     Example:
         >>> mask = keras_gappos.layers.ChannelMask([0, 2])
@@ -33,32 +39,32 @@ class ChannelMask(keras.layers.Layer):
         [[0.0, 2.0, 0.0]]
     """
 
-    def __init__(self, channels, **kwargs):
+    def __init__(self, channels: Iterable[int], **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.channels = channel_indices(channels)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Checks that the input has these channels."""
         self._check(input_shape)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Returns the inputs, some of their channels zero."""
         if not self.channels:
             return inputs
         keep = keep_vector(self.channels, inputs.shape[-1])
         return ops.where(keep, inputs, ops.zeros((), inputs.dtype))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         """The input's shape."""
         return input_shape
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Tensor) -> keras.KerasTensor:
         """The input's shape and dtype."""
         self._check(inputs.shape)
         return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
 
-    def get_config(self):
-        """The arguments that make this layer again."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "channels": list(self.channels)}
 
     def _check(self, shape):
@@ -70,7 +76,7 @@ class ChannelMask(keras.layers.Layer):
         channel_indices(self.channels, shape[-1])
 
 
-def channel_indices(channels, total=None):
+def channel_indices(channels: Iterable[int], total: int | None = None) -> tuple[int, ...]:
     """Returns channels as a tuple of `int`, if they are indices that differ from one another.
 
     Args:
@@ -101,7 +107,7 @@ def channel_indices(channels, total=None):
     return indices
 
 
-def keep_vector(channels, total):
+def keep_vector(channels: Iterable[int], total: int) -> np.ndarray:
     """Boolean array `(total,)`, `False` for these channels."""
     keep = np.ones(total, dtype=bool)
     keep[list(channels)] = False

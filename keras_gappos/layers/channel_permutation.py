@@ -1,10 +1,14 @@
-"""Shuffle the channels: what they say stays, which one says it is lost."""
+"""Shuffle the channels: their values are kept, their order is lost."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_gappos.arguments import integer, one_of
+from keras_gappos.arguments import Tensor, integer, one_of
 from keras_gappos.layers.seed_generator import SeedGenerator
 
 MODES = ("batch", "sample", "fixed")
@@ -46,7 +50,9 @@ class ChannelPermutation(keras.layers.Layer):
     Source: Islam et al., ICCV 2021, section 3 (PermuteNet).
     """
 
-    def __init__(self, mode="batch", data_format=None, seed=None, **kwargs):
+    def __init__(
+        self, mode: str = "batch", data_format: str | None = None, seed: int | None = None, **kwargs
+    ):
         super().__init__(autocast=False, **kwargs)  # any dtype passes through unchanged
         self.mode = one_of("mode", mode, MODES)
         self.seed = None if seed is None else integer("seed", seed, 0, below=2**32)
@@ -57,7 +63,7 @@ class ChannelPermutation(keras.layers.Layer):
         )
         self.seed_generator = None if mode == "fixed" else SeedGenerator(self.seed)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Checks the shape and, when the mode is "fixed", draws the permutation."""
         if len(input_shape) < 2:
             raise ValueError(
@@ -84,7 +90,7 @@ class ChannelPermutation(keras.layers.Layer):
                 name="permutation",
             )
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         """Returns `inputs` with its channels permuted."""
         if self.mode == "sample":
             return self._permute_each(inputs, self._draw_each(ops.shape(inputs)[0]))
@@ -112,14 +118,14 @@ class ChannelPermutation(keras.layers.Layer):
         permutations = ops.broadcast_to(ops.reshape(permutations, shape), ops.shape(inputs))
         return ops.take_along_axis(inputs, permutations, axis=axis)
 
-    def save_own_variables(self, store):
-        """Saves the permutation, or where the draws stand."""
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the permutation or the random state."""
         super().save_own_variables(store)
         if self.seed_generator is not None:
             self.seed_generator.save(store)
 
-    def load_own_variables(self, store):
-        """Restores the permutation, or where the draws stand."""
+    def load_own_variables(self, store: Any) -> None:
+        """Restores the permutation or the random state."""
         if ("0" in store) != (self.mode == "fixed"):
             raise ValueError(
                 "The weights file is of a ChannelPermutation of another mode than this layer's. "
@@ -130,16 +136,16 @@ class ChannelPermutation(keras.layers.Layer):
         else:
             super().load_own_variables(store)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         """The input's shape."""
         return input_shape
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Tensor) -> keras.KerasTensor:
         """The input's shape and dtype."""
         return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
 
-    def get_config(self):
-        """The arguments that make this layer again."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "mode": self.mode,

@@ -1,13 +1,17 @@
 """Put each image on one cell of a black grid."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
-from keras_gappos.arguments import integer
+from keras_gappos.arguments import Tensor, integer
 
 
-def place_on_grid(images, cells, grid_size):
-    """Returns canvases that are black but for one image on one cell each.
+def place_on_grid(images: Tensor, cells: Tensor, grid_size: int) -> Tensor:
+    """Returns black canvases with one image on one cell each.
 
     The pure function under `GridPlacement`.
 
@@ -53,8 +57,8 @@ class GridPlacement(keras.layers.Layer):
     Raises:
         ValueError: if `grid_size` is below 1, if the images are not of rank 4, if there is not one
             integer cell for each image, or, outside of a compiled function, if a cell is not on
-            the grid. (Inside of one the values cannot be
-            seen; such an image appears on no cell.)
+            the grid. (Inside one the values are unknown;
+            such an image appears on no cell.)
 
     Example:
         >>> canvas = keras_gappos.layers.GridPlacement(2)(np.ones((1, 1, 1, 1)), np.array([2]))
@@ -64,11 +68,11 @@ class GridPlacement(keras.layers.Layer):
     Source: Islam et al., ICCV 2021, section 3.1.
     """
 
-    def __init__(self, grid_size, **kwargs):
+    def __init__(self, grid_size: int, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.grid_size = integer("grid_size", grid_size, 1)
 
-    def call(self, images, cells):
+    def call(self, images: Tensor, cells: Tensor) -> Tensor:
         """Returns the canvases."""
         self._check_shapes(images, cells)
         return place_on_grid(images, cells, self.grid_size)
@@ -89,18 +93,18 @@ class GridPlacement(keras.layers.Layer):
         if "int" not in keras.backend.standardize_dtype(cells.dtype):
             raise ValueError(f"`cells` must be integers. Received: dtype={cells.dtype}")
 
-    def compute_output_shape(self, images_shape, cells_shape=None):
+    def compute_output_shape(self, images_shape: tuple, cells_shape: tuple | None = None) -> tuple:
         """The canvases' shape."""
         batch, height, width, channels = images_shape
         return (batch, self.grid_size * height, self.grid_size * width, channels)
 
-    def compute_output_spec(self, images, cells):
+    def compute_output_spec(self, images: Tensor, cells: Tensor) -> keras.KerasTensor:
         """The canvases' shape, and the images' dtype."""
         self._check_shapes(images, cells)
         return keras.KerasTensor(self.compute_output_shape(images.shape), dtype=images.dtype)
 
-    def get_config(self):
-        """The arguments that make this layer again."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "grid_size": self.grid_size}
 
 

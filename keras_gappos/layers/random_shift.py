@@ -1,20 +1,25 @@
-"""Move each image by a few pixels of its own."""
+"""Shift each image by its own random number of pixels."""
+
+from __future__ import annotations
 
 import numbers
 import sys
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_gappos.arguments import integer, one_of
+from keras_gappos.arguments import Tensor, integer, one_of
 from keras_gappos.layers.seed_generator import SeedGenerator
 
 FILL_MODES = ("constant", "nearest", "reflect", "wrap")
 
 
-def shift_images(images, offsets, fill_mode="constant", fill_value=0.0):
-    """Moves each image by an offset of its own.
+def shift_images(
+    images: Tensor, offsets: Tensor, fill_mode: str = "constant", fill_value: float = 0.0
+) -> Tensor:
+    """Moves each image by its own offset.
 
     The pure function under `RandomShift`.
 
@@ -22,7 +27,7 @@ def shift_images(images, offsets, fill_mode="constant", fill_value=0.0):
         images: tensor `(batch, height, width, channels)` of any dtype.
         offsets: integer tensor `(batch, 2)` of pixels (down, right); negative ones move the content
             up or left. They may exceed the image.
-        fill_mode: what comes in at the border, as in Keras' own augmentation layers:
+        fill_mode: how the border is filled, as in Keras' own augmentation layers:
             `"constant"` (`fill_value`), `"nearest"` (`aaaa|abcd|dddd`), `"reflect"`
             (`dcba|abcd|dcba`, the edge repeated) or `"wrap"` (`abcd|abcd|abcd`).
         fill_value: the constant, in the images' units; for images of an integer dtype a whole
@@ -88,7 +93,7 @@ class RandomShift(keras.layers.Layer):
     Args:
         max_shift: largest shift, in pixels, at least 0. Each image moves down and right by
             independent uniform integers in [-max_shift, max_shift], both ends included.
-        fill_mode: what comes in at the border: `"constant"`, `"nearest"`, `"reflect"` or
+        fill_mode: how the border is filled: `"constant"`, `"nearest"`, `"reflect"` or
             `"wrap"`; see `shift_images`.
         fill_value: the constant, in the images' units.
         seed: integer in [0, 2**32), or `None` for other shifts at each construction.
@@ -111,7 +116,14 @@ class RandomShift(keras.layers.Layer):
         (2, 32, 32, 3)
     """
 
-    def __init__(self, max_shift, fill_mode="constant", fill_value=0.0, seed=None, **kwargs):
+    def __init__(
+        self,
+        max_shift: int,
+        fill_mode: str = "constant",
+        fill_value: float = 0.0,
+        seed: int | None = None,
+        **kwargs,
+    ):
         super().__init__(autocast=False, **kwargs)
         self.max_shift = integer("max_shift", max_shift, 0)
         self.fill_mode = one_of("fill_mode", fill_mode, FILL_MODES)
@@ -120,13 +132,13 @@ class RandomShift(keras.layers.Layer):
         self.seed_generator = SeedGenerator(self.seed)
         self._tensorflow_generator = None
 
-    def __call__(self, images, training=None, **kwargs):
+    def __call__(self, images: Tensor, training: bool | None = None, **kwargs) -> Tensor:
         """Shifts, on TensorFlow's tensors too when that is not the backend (in `tf.data`)."""
         if _is_foreign_to_backend(images):
             return self._shift_in_tensorflow(images, training)
         return super().__call__(images, training=training, **kwargs)
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool | None = False) -> Tensor:
         """Returns the images, moved if `training`."""
         self._check(images)
         if not training or not self.max_shift:
@@ -174,25 +186,27 @@ class RandomShift(keras.layers.Layer):
                 f"Received: max_shift={self.max_shift}, images of shape {tuple(images.shape)}"
             )
 
-    def save_own_variables(self, store):
-        """Saves where the random draws stand."""
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the random state."""
         self.seed_generator.save(store)
 
-    def load_own_variables(self, store):
-        """Restores where the random draws stand."""
+    def load_own_variables(self, store: Any) -> None:
+        """Restores the random state."""
         self.seed_generator.load(store)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
         """The input's shape."""
         return input_shape
 
-    def compute_output_spec(self, images, training=None):
+    def compute_output_spec(
+        self, images: Tensor, training: bool | None = None
+    ) -> keras.KerasTensor:
         """The input's shape and dtype."""
         self._check(images)
         return keras.KerasTensor(images.shape, dtype=images.dtype)
 
-    def get_config(self):
-        """The arguments that make this layer again."""
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "max_shift": self.max_shift,
@@ -202,7 +216,7 @@ class RandomShift(keras.layers.Layer):
         }
 
 
-def draw_offsets(batch_size, max_shift, seed):
+def draw_offsets(batch_size: Tensor, max_shift: int, seed: keras.random.SeedGenerator) -> Tensor:
     """Draws (down, right) offsets, uniform integers in [-max_shift, max_shift].
 
     Args:

@@ -1,20 +1,24 @@
 """Resize a feature map to the size of another one."""
 
+from __future__ import annotations
+
 import keras
 from keras import ops
+
+from keras_gappos.arguments import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_gappos")
 class ResizeLike(keras.layers.Layer):
     """Interpolates maps bilinearly to the height and width of a second input.
 
-    Pixels are squares whose centres lie at half-integers, as in PyTorch with `align_corners=False`
-    and in `tf.image.resize`; beyond the outermost centres the border pixels go on. Shrinking does
-    not smooth. The layer has no weights. As in `BlurPool2D`, a NaN or infinite pixel affects the
-    whole map of its channel in its image, and nothing else.
+    Pixels are squares whose centers lie at half-integers, as in PyTorch with `align_corners=False`
+    and in `tf.image.resize`; beyond the outermost centers the border pixels are repeated.
+    Shrinking does not smooth. The layer has no weights. As in `BlurPool2D`, a NaN or infinite pixel
+    can affect the whole map of its channel in its image, and nothing else.
 
     Input shape:
-        Two inputs: maps `(batch, h, w, channels)`; and what gives the size,
+        Two inputs: maps `(batch, h, w, channels)`; and a tensor that gives the size,
         `(batch, height, width, ...)`, whose values are not used. Sizes may be unknown.
 
     Output shape:
@@ -30,7 +34,7 @@ class ResizeLike(keras.layers.Layer):
         [0.0, 1.0, 3.0, 4.0]
     """
 
-    def call(self, inputs, like):
+    def call(self, inputs: Tensor, like: Tensor) -> Tensor:
         """Returns the resized maps."""
         self._check(inputs.shape)
         _, height, width, channels = ops.shape(inputs)
@@ -47,13 +51,13 @@ class ResizeLike(keras.layers.Layer):
     def _matrix(self, old, new):
         """`(new, old)`: how much of each old pixel is in each new one."""
         pixels = ops.cast(ops.arange(old, dtype="int32"), "float32")
-        centres = ops.cast(ops.arange(new, dtype="int32"), "float32") + 0.5
+        centers = ops.cast(ops.arange(new, dtype="int32"), "float32") + 0.5
         scale = ops.cast(old, "float32") / ops.cast(new, "float32")
-        places = ops.clip(centres * scale - 0.5, 0.0, ops.cast(old - 1, "float32"))
+        places = ops.clip(centers * scale - 0.5, 0.0, ops.cast(old - 1, "float32"))
         matrix = ops.relu(1.0 - ops.abs(places[:, None] - pixels[None, :]))
         return ops.cast(matrix, self.compute_dtype)
 
-    def compute_output_shape(self, inputs_shape, like_shape):
+    def compute_output_shape(self, inputs_shape: tuple, like_shape: tuple) -> tuple:
         """`(batch, height, width, channels)`."""
         self._check(inputs_shape)
         return (inputs_shape[0], *like_shape[1:3], inputs_shape[3])

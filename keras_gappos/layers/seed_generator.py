@@ -1,10 +1,15 @@
-"""Random draws that differ between replicas and go on where they stood after a reload."""
+"""Random draws that differ between replicas and resume after a reload."""
+
+from __future__ import annotations
 
 import sys
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from keras_gappos.arguments import Tensor
 
 
 class SeedGenerator(keras.random.SeedGenerator):
@@ -18,23 +23,23 @@ class SeedGenerator(keras.random.SeedGenerator):
 
     _KEY = "seed_generator_state"
 
-    def next(self, ordered=True):
-        """The next seed, another one on each replica."""
+    def next(self, ordered: bool = True) -> Tensor:
+        """Returns the next seed, a different one on each replica."""
         seed = super().next(ordered)
-        tf = sys.modules.get("tensorflow")
+        tf: Any = sys.modules.get("tensorflow")
         if keras.backend.backend() != "tensorflow" or not tf.distribute.has_strategy():
             return seed
         context = tf.distribute.get_replica_context()
         if context is None:  # in the strategy's scope, but on no replica
             return seed
-        # Far apart, so that no replica's stream is that of a neighbouring seed.
+        # Far apart, so that no replica's stream is that of a neighboring seed.
         stride = ops.cast(context.replica_id_in_sync_group, seed.dtype) * 1_000_003
         return seed + ops.stack([stride, ops.zeros_like(stride)])
 
-    def save(self, store):
+    def save(self, store: Any) -> None:
         """Writes the state into the weights `store` of a layer."""
         store[self._KEY] = ops.convert_to_numpy(self.state).astype("int64")
 
-    def load(self, store):
-        """Goes on from the state in the weights `store` of a layer, whatever backend wrote it."""
+    def load(self, store: Any) -> None:
+        """Restores the state from the weights `store` of a layer, written by any backend."""
         self.state.assign(np.asarray(store[self._KEY]).astype(self.state.dtype))

@@ -1,5 +1,9 @@
 """DeepLabv3: semantic segmentation with dilated convolutions at several rates."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -11,13 +15,20 @@ from keras_gappos.models.resnet import backbone, batch_norm, conv
 RATES = {8: (12, 24, 36), 16: (6, 12, 18)}
 
 
-def deeplabv3(input_shape, num_classes, depth=50, width=64, output_stride=16, stem="imagenet"):
+def deeplabv3(
+    input_shape: Sequence[int | None],
+    num_classes: int,
+    depth: int = 50,
+    width: int = 64,
+    output_stride: int = 16,
+    stem: str = "imagenet",
+) -> keras.Model:
     """Builds a DeepLabv3 on a ResNet.
 
-    The feature map, layer `"features"`, is seen by five branches: a 1x1 convolution, three dilated
-    3x3 ones and, through the layer `"latent"`, the global pooling of all of it. They are put
-    together, projected, a tenth of the values dropped in training, and convolved once more (3x3:
-    torchvision has this convolution, the paper has not). The logits are interpolated to the size of
+    The feature map, layer `"features"`, feeds five branches: a 1x1 convolution, three dilated
+    3x3 ones and, through the layer `"latent"`, the global pooling of all of it. They are
+    concatenated, projected, with 10 % dropout, and convolved once more (3x3, as in torchvision; the
+    paper has no such convolution). The logits are interpolated to the size of
     the images.
 
     Args:
@@ -39,10 +50,10 @@ def deeplabv3(input_shape, num_classes, depth=50, width=64, output_stride=16, st
         same order, names and shapes, and the backbone's are those of `resnet`.
 
     Raises:
-        ValueError: for an argument that is none of the above.
+        ValueError: for an invalid argument.
 
     Train it on batches of several images: a batch of one leaves the pooled branch's batch
-    normalisation nothing but its offset.
+    normalization nothing but its offset.
 
     Example:
         >>> model = keras_gappos.models.deeplabv3((None, None, 3), num_classes=11, width=16)

@@ -1,5 +1,9 @@
 """GAPNet: global average pooling as the very last layer."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -7,11 +11,13 @@ from keras_gappos.arguments import integer
 from keras_gappos.models.resnet import backbone
 
 
-def gapnet(input_shape, num_outputs, depth=18, width=64):
+def gapnet(
+    input_shape: Sequence[int | None], num_outputs: int, depth: int = 18, width: int = 64
+) -> keras.Model:
     """Builds a GAPNet: a ResNet, a 3x3 convolution to the outputs, global average pooling.
 
     There is no dense layer: each output is the average of one channel over the whole image. That
-    it can name the cell of an image all the same shows that position is in the channels' order.
+    it can still name the cell of an image shows that the order of the channels encodes position.
 
     Args:
         input_shape: `(height, width, channels)`; height and width may be `None`.

@@ -1,4 +1,8 @@
-"""PermuteNet: a ResNet whose channels are shuffled on the way."""
+"""PermuteNet: a ResNet with shuffled channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import keras
 from keras import layers
@@ -9,8 +13,14 @@ from keras_gappos.models.resnet import PLACES, backbone
 
 
 def permutenet(
-    input_shape, num_outputs, depth=18, width=64, permute_at="pool", mode="batch", seed=None
-):
+    input_shape: Sequence[int | None],
+    num_outputs: int,
+    depth: int = 18,
+    width: int = 64,
+    permute_at: str = "pool",
+    mode: str = "batch",
+    seed: int | None = None,
+) -> keras.Model:
     """Builds a PermuteNet: a ResNet with one `ChannelPermutation`.
 
     With the permutation after global pooling the dense layer sees which values the channels have,
@@ -28,7 +38,7 @@ def permutenet(
 
     Returns:
         A Functional `keras.Model` from images to logits `(batch, num_outputs)`; its pooling layer
-        is named `"latent"`, its permutation `"permutation"`. Its answers are random by design,
+        is named `"latent"`, its permutation `"permutation"`. Its outputs are random by design,
         in inference too, unless the mode is `"fixed"`.
 
     Raises:

@@ -1,5 +1,9 @@
 """ResNets whose weights can come from PyTorch, with every layer named."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -18,7 +22,14 @@ DOWNSAMPLINGS = ("stride", "blur", "polyphase")
 PLACES = ("stem", "stage1", "stage2", "stage3", "stage4", "pool")
 
 
-def resnet(depth, input_shape, num_classes, width=64, stem="cifar", downsampling="stride"):
+def resnet(
+    depth: int,
+    input_shape: Sequence[int | None],
+    num_classes: int,
+    width: int = 64,
+    stem: str = "cifar",
+    downsampling: str = "stride",
+) -> keras.Model:
     """Builds a ResNet classifier.
 
     Args:
@@ -39,12 +50,12 @@ def resnet(depth, input_shape, num_classes, width=64, stem="cifar", downsampling
         `(batch, num_classes)`. The globally pooled vector is its layer `"latent"`.
 
     Raises:
-        ValueError: for an argument that is none of the above; with "blur", for images so small
+        ValueError: for an invalid argument; with "blur", for images so small
             that a map to be halved is below 3x3.
 
     Padding is symmetric, as in PyTorch: a 3x3 convolution pads 1 before and 1 after, a 7x7 one 3.
-    It is with zeros, so that "polyphase" is invariant to circular shifts but for what its
-    convolutions see of the border.
+    It is with zeros, so that "polyphase" is invariant to circular shifts except where its
+    convolutions reach the border.
 
     Example:
         >>> model = keras_gappos.models.resnet(18, (32, 32, 3), num_classes=10, width=16)
@@ -62,14 +73,20 @@ def resnet(depth, input_shape, num_classes, width=64, stem="cifar", downsampling
 
 
 def backbone(
-    depth, input_shape, width, stem, downsampling="stride", inserts=None, output_stride=None
-):
+    depth: int,
+    input_shape: Sequence[int | None],
+    width: int,
+    stem: str,
+    downsampling: str = "stride",
+    inserts: dict[str, keras.layers.Layer] | None = None,
+    output_stride: int | None = None,
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Builds a ResNet up to its last feature map.
 
     Args:
         depth, input_shape, width, stem, downsampling: as in `resnet`.
         inserts: layers to put in, by place: a dictionary from `"stem"`, `"stage1"`, ...,
-            `"stage4"` to a layer that is applied to what that place gives.
+            `"stage4"` to a layer that is applied to the output of that place.
         output_stride: how many pixels of the image one of the features stands for, along each
             axis: a power of 2 from the stem's stride to 8 times that; `None` is the latter. Stages
             that would go beyond do not halve. Instead the 3x3 convolutions after the place of the
@@ -80,7 +97,7 @@ def backbone(
         `(inputs, features)`, two Keras tensors; features are `(batch, h, w, channels)`.
 
     Raises:
-        ValueError: for an argument that is none of the above.
+        ValueError: for an invalid argument.
     """
     _check(depth, input_shape, stem, downsampling)
     width = integer("width", width, 1)
@@ -194,7 +211,14 @@ def _pool(x, grid, halve, name):
     return x
 
 
-def conv(x, channels, kernel_size, strides, name, dilation=1):
+def conv(
+    x: keras.KerasTensor,
+    channels: int,
+    kernel_size: int,
+    strides: int,
+    name: str,
+    dilation: int = 1,
+) -> keras.KerasTensor:
     """A convolution without bias, padded as in PyTorch; one of strides and dilation is 1."""
     padding = "same"
     if strides > 1 and kernel_size > 1:
@@ -216,8 +240,8 @@ def conv(x, channels, kernel_size, strides, name, dilation=1):
     )(x)
 
 
-def batch_norm(x, name):
-    """A batch normalisation with PyTorch's momentum and epsilon."""
+def batch_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """A batch normalization with PyTorch's momentum and epsilon."""
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 

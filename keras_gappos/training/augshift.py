@@ -1,5 +1,7 @@
 """AugShift: train a classifier to give two shifted copies of an image the same latent."""
 
+from __future__ import annotations
+
 import numbers
 
 import keras
@@ -76,12 +78,12 @@ class AugShift(PreparedModel):
 
     def __init__(
         self,
-        model,
-        max_shift=4,
-        consistency_weight=1.0,
-        latent=None,
-        fill_mode="constant",
-        seed=None,
+        model: keras.Model,
+        max_shift: int = 4,
+        consistency_weight: float = 1.0,
+        latent: str | keras.layers.Layer | None = None,
+        fill_mode: str = "constant",
+        seed: int | None = None,
         **kwargs,
     ):
         super().__init__(model, seed=seed, **kwargs)

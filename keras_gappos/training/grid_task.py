@@ -1,5 +1,7 @@
 """Train for the place, or the class, of images on a grid."""
 
+from __future__ import annotations
+
 import keras
 from keras import ops
 
@@ -50,7 +52,15 @@ class GridTask(PreparedModel):
     Source: Islam et al., ICCV 2021, section 3.1.
     """
 
-    def __init__(self, model, grid_size, task="location", flip=False, seed=None, **kwargs):
+    def __init__(
+        self,
+        model: keras.Model,
+        grid_size: int,
+        task: str = "location",
+        flip: bool = False,
+        seed: int | None = None,
+        **kwargs,
+    ):
         super().__init__(model, seed=seed, **kwargs)
         self.task = one_of("task", task, TASKS)
         self.grid_size = grid_size = integer("grid_size", grid_size, 1)

@@ -1,9 +1,17 @@
 """SGD whose learning rate rises, then falls to 0."""
 
+from __future__ import annotations
+
 import keras
 
 
-def annealed_sgd(learning_rate, batch_size, steps, warmup=0.05, weight_decay=5e-3):
+def annealed_sgd(
+    learning_rate: float,
+    batch_size: int,
+    steps: int,
+    warmup: float = 0.05,
+    weight_decay: float = 5e-3,
+) -> keras.optimizers.SGD:
     """SGD with momentum 0.9 (Nesterov) and a learning rate that rises, then falls to 0.
 
     Args:
@@ -28,7 +36,7 @@ def annealed_sgd(learning_rate, batch_size, steps, warmup=0.05, weight_decay=5e-
     return optimizer
 
 
-def annealed_learning_rate(learning_rate, batch_size, steps, warmup=0.05):
+def annealed_learning_rate(learning_rate: float, batch_size: int, steps: int, warmup: float = 0.05):
     """A learning rate that rises linearly in the first steps and then falls to 0 as a cosine.
 
     Args:

@@ -1,5 +1,7 @@
 """Train a model on batches that are rewritten, at random, on the device."""
 
+from __future__ import annotations
+
 import keras
 from keras import ops
 
@@ -24,7 +26,7 @@ class PreparedModel(keras.Model):
         ValueError: if `model` is none of these, or `seed` out of range.
     """
 
-    def __init__(self, model, seed=None, **kwargs):
+    def __init__(self, model: keras.Model, seed: int | None = None, **kwargs):
         # With the classifier's own dtype policy, which decides on loss scaling and on input casts.
         super().__init__(**{"dtype": getattr(model, "dtype_policy", None), **kwargs})
         if not _is_graph_of_one_input_and_output(model):
