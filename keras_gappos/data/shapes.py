@@ -54,7 +54,7 @@ def draw_image(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         centers = np.zeros((0, 3))
         for _ in range(rng.integers(1, 4)):
             kind: Any = (CIRCLE, SQUARE, TRIANGLE, CROSS)[rng.integers(4)]
-            place = _place(rng, half, centers)
+            place: tuple[float, float, float] | None = _place(rng, half, centers)
             angle = rng.uniform(-0.3, 0.3)
             texture = _texture(rng, darkest=130, brightest=240)
             if place is None:

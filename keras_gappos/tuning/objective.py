@@ -28,9 +28,9 @@ def score_above_floor(
     Returns:
         Array `(n,)`: the consistency, or a negative number below the floor.
     """
-    accuracies = np.asarray(accuracies, "float64")
-    floor = accuracies.max(initial=0.0) - tolerance / 100
-    below = floor - accuracies
+    measured = np.asarray(accuracies, "float64")
+    floor = measured.max(initial=0.0) - tolerance / 100
+    below = floor - measured
     return np.where(below <= 10**-_DIGITS, np.asarray(consistencies, "float64"), -below)
 
 
