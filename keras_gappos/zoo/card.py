@@ -1,44 +1,42 @@
-"""A pretrained model's card, and the zoo's table, as Markdown made from the entries."""
+"""The zoo's cards and table of models, as Markdown generated from the registry."""
+
+from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
+
+from keras_gappos.zoo.model import ZooModel
 
 TITLES = {
     "accuracy": "accuracy",
     "top1": "top-1 accuracy",
     "consistency_random": "shift consistency, random pairs of shifts",
     "consistency_exact": "shift consistency, all pairs of shifts",
-    "accuracy_over_shifts": "accuracy over all shifts",
+    "accuracy_over_shifts": "mean accuracy over all shifts",
     "worst_case": "correct under every shift",
     "miou": "mIoU",
     "pixel_accuracy": "pixel accuracy",
 }
 _PURPOSES = {
-    "gapnet": "A ResNet that ends in global average pooling, after which the place of things is "
-    "still in the order of the channels: to study position information, not to be deployed.",
-    "permutenet": "GAPNet with its pooled channels shuffled at every call, which takes the place "
-    "away: the control in a study of position information, not to be deployed.",
-    "resnet": "An image classifier: to measure shift consistency, to compare methods with, and to "
-    "train on from.",
-    "deeplabv3": "A segmentation network: to rank its channels by position and to switch them off.",
+    "gapnet": "A ResNet that ends in global average pooling; the order of its channels still "
+    "encodes position. For the study of position information, not for deployment.",
+    "permutenet": "GAPNet with its pooled channels shuffled at every call, which removes position: "
+    "the control in a study of position information, not for deployment.",
+    "resnet": "An image classifier for measuring shift consistency, comparing methods and "
+    "fine-tuning.",
+    "deeplabv3": "A segmentation network for ranking channels by position and switching them off.",
 }
 _CALLS = {
     "classification": "network.predict(inputs).argmax(-1)  # indices into info.class_names",
-    "location": "network.predict(inputs).argmax(-1)  # cells, row by row from the top left one",
-    "segmentation": "network.predict(inputs).argmax(-1)  # for each pixel",
+    "location": "network.predict(inputs).argmax(-1)  # cells in row order, from the top left",
+    "segmentation": "network.predict(inputs).argmax(-1)  # class of each pixel",
 }
 
 
-def format_card(model) -> str:
-    """The card of a model: what it is, what it is for, its data, figures, use and limits.
-
-    Args:
-        model: a `ZooModel`.
-
-    Returns:
-        Markdown.
-    """
+def format_card(model: ZooModel) -> str:
+    """The card of a model as Markdown: description, use, data, scores, code, limits, training."""
     versions = ", ".join(f"{name} {version}" for name, version in model.versions.items())
-    recorded = f"figures recorded with commit `{model.commit[:12]}`; " if model.commit else ""
+    recorded = f"results of commit `{model.commit[:12]}`; " if model.commit else ""
     parts = [
         f"# {model.name}",
         _wrapped(_description(model)),
@@ -49,44 +47,40 @@ def format_card(model) -> str:
             f"Trained on {model.train_images:,} images of {model.dataset} for {model.epochs} "
             f"epochs. {model.data_licence} {model.data_note}"
         ),
-        "## Figures",
+        "## Scores",
         _figures(model),
         _wrapped(
-            f"In percent, from `{model.results}`. {model.measured}{_chance(model)} The command "
-            f"`keras-gappos zoo score {model.name}` measures them again."
+            f"In percent, from `{model.results}`. {model.measured}{_chance(model)} Reproduce "
+            f"with `keras-gappos zoo score {model.name}`."
         ),
         "## Use",
         f"```python\n{_code(model)}\n```",
         _wrapped(_serving(model)),
         "## Limits",
         "\n".join(_limits(model)),
-        "## Made by",
+        "## Training",
         f"```sh\n{model.command}\n```",
         _wrapped(f"Seed {model.seed}; {recorded}{versions}."),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def format_readme(models) -> str:
-    """The zoo's README: what the folder holds, and a table of all models.
-
-    Args:
-        models: an iterable of `ZooModel`.
-    """
-    lines = ["| model | task | data | width | epochs | figures (paper) % | weights |"]
+def format_readme(models: Iterable[ZooModel]) -> str:
+    """The zoo's README: an introduction and a table of all models."""
+    lines = ["| model | task | data | width | epochs | scores (paper) % | weights |"]
     lines.append("|---|---|---|---|---|---|---|")
     for model in sorted(models, key=lambda model: model.name):
         weights = model.files["weights"]
         lines.append(
             f"| [`{model.name}`]({model.name}/card.md) | {model.task} | {model.dataset} "
-            f"| {model.arguments['width']} | {model.epochs} | {short_figures(model)} "
+            f"| {model.arguments['width']} | {model.epochs} | {short_scores(model)} "
             f"| {weights.bytes / 1e6:.1f} MB |"
         )
     return _README + "\n".join(lines) + "\n"
 
 
-def short_figures(model) -> str:
-    """A model's main figures in a few words, the paper's behind them in brackets."""
+def short_scores(model) -> str:
+    """A model's main scores in percent, the paper's in parentheses."""
     words = []
     for name, title in (
         ("accuracy", ""),
@@ -103,10 +97,10 @@ def short_figures(model) -> str:
 _README = """\
 # Pretrained models
 
-Each folder holds a trained network: its weights, a SavedModel, an input with the output that it
-gives, and `card.md`, which says what it is, what it scores and how it was made. The cards and this
-table are generated by `keras-gappos zoo add`. Folders without a card hold weights alone, of the
-experiments in [`examples/results/`](../examples/results), whose `load_network` reads them.
+Each folder holds a trained network: its weights, a SavedModel, a sample input with its output, and
+a card with scores and the training command. `keras-gappos zoo add` generates the cards and this
+table. Folders without a card hold only weights, of the experiments in
+[`examples/results/`](../examples/results); `load_network` of each experiment reads them.
 
 ```python
 import keras_gappos as kg
@@ -116,13 +110,13 @@ folder = kg.zoo.fetch("augshift_resnet18.cifar10", format="saved_model")  # to s
 kg.zoo.info("augshift_resnet18.cifar10").figures
 ```
 
-In a checkout the files are taken from this folder. An installed package is told where they are by
-`KERAS_GAPPOS_ZOO`, a folder or URL with these files: `export KERAS_GAPPOS_ZOO=~/keras-gappos/zoo`.
+A checkout reads the files from this folder. For an installed package, set `KERAS_GAPPOS_ZOO` to a
+folder or URL with these files: `export KERAS_GAPPOS_ZOO=~/keras-gappos/zoo`.
 
-Accuracies of networks on a grid are to be seen beside chance: 11.1 % for the location on a 3x3
-grid, 4.0 % on 5x5 and 2.0 % on 7x7, 10 % for the class. "Consistent" is how often a network gives
-the same answer for two random shifts of an image. Weights are float32; those of more than 12 MB are
-stored as float16 where that keeps the outputs within 0.01 and the top-1.
+Chance is 11.1 % for location on a 3x3 grid, 4.0 % on 5x5, 2.0 % on 7x7, and 10 % for class.
+"Consistent" is how often a network gives the same answer for two random shifts of an image. Weights
+are float32; those of more than 12 MB are stored as float16 if that keeps the outputs within 0.01
+and the top-1.
 
 """
 
@@ -146,8 +140,8 @@ def _description(model):
         f"`keras_gappos.models.{model.builder}`, depth {model.arguments['depth']}, width "
         f"{model.arguments['width']}, {model.parameters:,} parameters, for {model.task}: "
         f"{len(model.class_names)} classes. {model.about}\n\nInput: {canvas}float32 `(batch, "
-        f"{height}, {width}, {channels})`, each channel of images in [0, 1] minus "
-        f"{_numbers(model.mean)}, divided by {_numbers(model.std)}. Output: logits."
+        f"{height}, {width}, {channels})`, images in [0, 1], minus "
+        f"{_numbers(model.mean)}, divided by {_numbers(model.std)}, per channel. Output: logits."
     )
 
 
@@ -187,25 +181,25 @@ def _code(model):
 
 def _serving(model):
     return (
-        f'`kg.zoo.fetch("{model.name}", format="saved_model")` gives a folder for '
+        f'`kg.zoo.fetch("{model.name}", format="saved_model")` returns a folder for '
         '`tf.saved_model.load` (`.serve`) and `keras.layers.TFSMLayer` (`call_endpoint="serve"`), '
-        "with the same input. TensorFlow Serving takes a copy of it that is named by a version's "
+        "with the same input. For TensorFlow Serving, copy it to a folder named by a version "
         f"number, such as `models/{model.name}/1`."
     )
 
 
 def _limits(model):
     limits = [
-        f"A network of width {model.arguments['width']}, trained for {model.epochs} epochs on "
-        f"{model.train_images:,} images: its figures are of that size, not of the paper's."
+        f"A small training run (width {model.arguments['width']}, {model.epochs} epochs, "
+        f"{model.train_images:,} images): do not expect the paper's scores."
     ]
     if model.is_random:
         limits.append(
-            "Its answers are random by design: each call draws a permutation of the channels. A "
-            "model that is loaded anew draws the same ones again, in the same order."
+            "Its outputs are random by design: each call draws a permutation of the channels. "
+            "Loading the model again repeats the same sequence of permutations."
         )
     if model.is_on_grid:
-        limits.append("It knows canvases with one image on a cell, and nothing else.")
+        limits.append("It was trained only on black canvases with one image on a cell.")
     if model.task == "segmentation":
-        limits.append("It takes images of its own size alone.")
+        limits.append("It accepts images of the listed size only.")
     return [textwrap.indent(_wrapped(f"- {limit}"), "  ")[2:] for limit in limits]

@@ -9,7 +9,7 @@ import re
 import stat
 import urllib.parse
 
-import keras_gappos
+from keras_gappos.zoo.model import ZooFile
 
 SOURCE_VARIABLE = "KERAS_GAPPOS_ZOO"
 _URL_LABEL = "Zoo"  # of the Project-URL in the package's metadata
@@ -17,36 +17,30 @@ _URL_LABEL = "Zoo"  # of the Project-URL in the package's metadata
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A place of the zoo's files: a folder, or a URL that ends in a slash.
+    """A folder or URL that holds the zoo's files.
 
     Attributes:
-        place: the folder's path, or the URL.
-        is_url: which of the two it is.
+        place: the folder's path, or the URL with a trailing slash.
+        is_url: whether `place` is a URL.
     """
 
     place: str
     is_url: bool
 
     @property
-    def shown(self):
-        """The place as messages have it: a password in a URL is for the server alone."""
+    def shown(self) -> str:
+        """The place for messages, without the password of a URL."""
         return without_password(self.place) if self.is_url else self.place
 
-    def location_of(self, file):
-        """The path or URL of a `ZooFile` there."""
+    def location_of(self, file: ZooFile) -> str:
+        """The path or URL of a file in this place."""
         if self.is_url:
             return self.place + urllib.parse.quote(file.path)
         return str(pathlib.Path(self.place) / file.path)
 
 
 def find_source() -> Source:
-    """Decides where files come from.
-
-    In this order: what `KERAS_GAPPOS_ZOO` names, the `zoo` folder of the checkout that this
-    package runs in, the URL in the package's metadata.
-
-    Returns:
-        A `Source`.
+    """The first of: `KERAS_GAPPOS_ZOO`, the checkout's `zoo` folder, the URL in the metadata.
 
     Raises:
         ValueError: for a URL that is neither https nor http on this machine.
@@ -55,13 +49,13 @@ def find_source() -> Source:
     return choose_source(os.environ.get(SOURCE_VARIABLE), checkout_folder(), _metadata_url())
 
 
-def choose_source(named, checkout, url) -> Source:
-    """The first of three places that is there; see `find_source`.
+def choose_source(named: str | None, checkout: pathlib.Path | None, url: str | None) -> Source:
+    """Picks the first source that is given; see `find_source`.
 
     Args:
-        named: folder or URL that the user has named, or `None`.
-        checkout: folder of the checkout's files, or `None`.
-        url: the package's own URL, or `None`.
+        named: folder or URL set by the user.
+        checkout: the checkout's folder of files.
+        url: the URL in the package's metadata.
     """
     if named:
         if "://" in named:
@@ -72,26 +66,23 @@ def choose_source(named, checkout, url) -> Source:
     if url is not None:
         return Source(_checked_url(url), True)
     raise OSError(
-        f"Nothing says where the zoo's files are: set {SOURCE_VARIABLE} to a folder that holds "
-        "them or to its URL, such as the zoo/ folder of a checkout."
+        f"The zoo's files have no known source: set {SOURCE_VARIABLE} to a folder or URL that "
+        "holds them, such as the zoo/ folder of a checkout."
     )
 
 
-def check_url(url):
-    """Returns a URL, if it is one to fetch from: https, or http on this very machine.
-
-    Args:
-        url: the URL.
+def check_url(url: str) -> str:
+    """Returns the URL if it is https, or http on this machine.
 
     Raises:
-        ValueError: for any other.
+        ValueError: for any other URL.
     """
     if not _may_be_fetched(url):
-        # The rest is shown: what stands before an @ may be why it is refused.
+        # Show the rest: the part before an @ may be the reason.
         url = re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", url)
         raise ValueError(
-            f"The zoo's URL, such as that in {SOURCE_VARIABLE}, must be https; http is for this "
-            f"very machine alone, such as http://127.0.0.1:8000/. Received: {url}"
+            f"The zoo's URL, such as that in {SOURCE_VARIABLE}, must be https, or http on this "
+            f"machine, such as http://127.0.0.1:8000/. Received: {url}"
         )
     return url
 
@@ -101,7 +92,7 @@ def _may_be_fetched(url):
         parts = urllib.parse.urlsplit(url)
     except ValueError:
         return False
-    if "\\" in url or not parts.hostname:  # of "http://a\@b/" some libraries ask a, others b
+    if "\\" in url or not parts.hostname:  # libraries differ on the host of "http://a\@b/"
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
 
@@ -113,8 +104,8 @@ def _is_loopback(host):
         return False
 
 
-def without_password(text) -> str:
-    """A text without the passwords and tokens of the URLs in it."""
+def without_password(text: str) -> str:
+    """The text with passwords and tokens in URLs replaced by `***`."""
     return re.sub(r"://[^/\s]*@", "://***@", text)
 
 
@@ -134,9 +125,9 @@ def _checked_url(url):
     return check_url(url).rstrip("/") + "/"
 
 
-def checkout_folder():
-    """The `zoo` folder of the checkout that this package runs in, or `None`."""
-    root = pathlib.Path(keras_gappos.__file__).parents[1]
+def checkout_folder() -> pathlib.Path | None:
+    """The `zoo` folder if the package runs in a checkout, else `None`."""
+    root = pathlib.Path(__file__).parents[2]
     is_checkout = (root / "setup.cfg").is_file() and (root / "zoo" / "README.md").is_file()
     return root / "zoo" if is_checkout else None
 

@@ -88,7 +88,7 @@ def test_info_on_a_terminal(register, monkeypatch):
     monkeypatch.setattr(cli_zoo, "Console", lambda: console)
     assert run("info", permutenet_entry().name) == 0
     text = console.export_text()
-    assert "Figures" in text and "78.8" in text and "##" not in text
+    assert "Scores" in text and "78.8" in text and "##" not in text
     assert max(map(len, text.splitlines())) <= 80
 
 
