@@ -53,7 +53,7 @@ class AugShiftHyperModel(ClassifierHyperModel):
             setting, a list of values to choose among, or `(low, high)`.
         measure_shift: largest shift in pixels, on each axis, of the pairs that
             `val_shift_consistency` compares, whatever a trial trains with.
-        consistency_images: measure it on the first so many validation images.
+        consistency_images: number of validation images it is measured on, the first ones.
         seed: integer, at least 0, of the weights, the batches, the flips and the shifts.
         jit_compile: `"auto"`, `True` or `False`, as Keras' `compile` takes it.
         epochs: passes over the training images of a trial, where the tuner does not say.
@@ -147,7 +147,7 @@ class AugShiftHyperModel(ClassifierHyperModel):
 
 
 def _fitting_space(side):
-    """The space for images whose smaller side has so many pixels."""
+    """The space for images whose smaller side has `side` pixels."""
     shifts, downsampling = AUGSHIFT_SPACE["max_shift"], AUGSHIFT_SPACE["downsampling"]
     fitting = {"max_shift": shifts.narrow("max_shift", (1, min(shifts.high, side - 1)))}
     if side < _MIN_BLUR_SIDE:

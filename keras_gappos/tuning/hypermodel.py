@@ -39,7 +39,7 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
 
     @property
     def identity(self):
-        """What makes a search with this hypermodel what it is, a dictionary."""
+        """What identifies a search with this hypermodel, a dictionary."""
         return {
             "image_shape": self.image_shape,
             "num_classes": self.num_classes,
@@ -84,7 +84,7 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         raise NotImplementedError
 
     def learning_rate(self, values, steps):
-        """The learning rate, or its schedule, of a training of so many steps in all."""
+        """The learning rate, or its schedule, of a training of `steps` steps."""
         raise NotImplementedError
 
     def callbacks(self, images):

@@ -1,7 +1,11 @@
-"""KerasTuner's ways to choose settings, made by one function."""
+"""Makes the tuners of a search."""
+
+from __future__ import annotations
 
 import contextlib
 import io
+import os
+from collections.abc import Callable
 
 import keras_tuner
 
@@ -15,25 +19,25 @@ _DEFAULT_TRIALS = 20
 
 
 def make_tuner(
-    kind,
-    hypermodel,
-    objective="val_accuracy",
-    directory="tuning",
-    trials=None,
-    epochs=10,
-    tolerance=1.0,
-    factor=3,
-    seed=0,
-    listener=None,
-    strategy=None,
-    details=None,
-):
-    """Makes a tuner whose `search` goes on where it was, and shares its trials among processes.
+    kind: str,
+    hypermodel: keras_tuner.HyperModel,
+    objective: str = "val_accuracy",
+    directory: str | os.PathLike = "tuning",
+    trials: int | None = None,
+    epochs: int = 10,
+    tolerance: float = 1.0,
+    factor: int = 3,
+    seed: int = 0,
+    listener: Callable[[keras_tuner.Oracle], None] | None = None,
+    strategy: object = None,
+    details: dict | None = None,
+) -> keras_tuner.Tuner:
+    """Makes a tuner whose `search` resumes after a kill, and can share its trials among processes.
 
-    Unlike KerasTuner's own, it can be killed at any moment and made again, a trial that diverges is
-    recorded as failed and the search goes on, and Hyperband trains on from a trial's last epoch.
-    Where `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT` are set, its
-    `search` is a chief's or a worker's; see `keras_gappos.tuning.resumable.chief`.
+    Unlike KerasTuner's own, it can be killed at any moment, a trial that diverges is recorded as
+    failed without ending the search, and Hyperband continues from a trial's last epoch. Where
+    `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT` are set, this process
+    is the search's chief or a worker; see `keras_gappos.tuning.resumable.chief`.
 
     Args:
         kind: `"random"`, `"hyperband"` or `"bayesian"`.
@@ -42,15 +46,15 @@ def make_tuner(
             `"consistency_above_floor"`, the most consistent of those whose accuracy is within
             `tolerance` of the best one's.
         directory: folder of the search.
-        trials: number of trials; `None` is 20, and for Hyperband as many as it makes.
+        trials: number of trials; `None` is 20, or as many as Hyperband makes.
         epochs: passes over the data of a trial; for Hyperband, of its longest ones.
         tolerance: in percentage points.
-        factor: Hyperband trains one in so many trials so many times longer, at least 2.
+        factor: Hyperband trains 1 in `factor` trials `factor` times longer; at least 2.
         seed: integer, at least 0, of the choices.
         listener: function of the oracle, called when a trial has begun or ended; or `None`.
-        strategy: what a model is built and trained in, with a `scope`, or `None`.
-        details: dictionary, for JSON, of what else makes the search what it is, such as how many
-            images it has: a search with other ones does not go on in this directory.
+        strategy: a distribution strategy with a `scope`, in which models are built and trained.
+        details: dictionary, for JSON, of what else identifies the search, such as the number of
+            images. A search with other details must have another directory.
 
     Returns:
         A `keras_tuner.Tuner`. After a worker's `search`, too, it has the best settings and models
@@ -94,8 +98,10 @@ def make_tuner(
         return ResumableTuner(oracle, hypermodel, epochs, directory, strategy, identity)
 
 
-def count_epochs(kind, trials=None, epochs=10, factor=3):
-    """The epochs that each trial of a search trains, in the order in which they are made.
+def count_epochs(
+    kind: str, trials: int | None = None, epochs: int = 10, factor: int = 3
+) -> list[int]:
+    """The epochs that each trial of a search trains, in the order of the trials.
 
     Args:
         kind, trials, epochs, factor: as in `make_tuner`.

@@ -13,7 +13,7 @@ import types
 import keras
 import keras_tuner
 
-from keras_gappos.tuning.resumable.chief import beating, serve, wait_for_chief
+from keras_gappos.tuning.resumable.chief import heartbeat, serve, wait_for_chief
 from keras_gappos.tuning.resumable.role import find_role
 from keras_gappos.tuning.tuner import make_tuner
 
@@ -58,7 +58,7 @@ def main(folder, seconds, kind, trials, patience):
         serve(tuner.oracle, role, folder, lost_after=float(patience) * 2 / 3)
         return
     wait_for_chief(role, timeout=60.0)
-    with beating(role, folder, float(patience)):
+    with heartbeat(role, folder, float(patience)):
         toy_tuner(folder, kind, int(trials), hypermodel=hypermodel).search()
 
 

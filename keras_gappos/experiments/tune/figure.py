@@ -110,15 +110,23 @@ def _draw_setting(ax, name, ranked, floor, opacity):
 
 def _places(ax, name, values):
     """Where the values are on the x axis, which is logarithmic where the search space is."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     space = AUGSHIFT_SPACE.get(name)
     if isinstance(space, Range) and None not in values:
-        if not space.is_integer:
-            ax.set_xscale("symlog" if min(values) <= 0 else "log")
-        else:
+        if space.is_integer:
             ax.xaxis.get_major_locator().set_params(integer=True)
+        elif min(values) <= 0:  # zero has no place on a logarithmic axis
+            ax.set_xscale("symlog", linthresh=space.low)
+        else:
+            ax.set_xscale("log")
+            wide = max(values) >= 10 * min(values)
+            ax.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.xaxis.set_minor_formatter(NullFormatter())
         return values
     choices = sorted(set(values), key=lambda value: (isinstance(value, str), value is None, value))
-    ax.set_xticks(range(len(choices)), [setting_text(choice) for choice in choices])
+    ax.set_xticks(range(len(choices)), [setting_text(choice) for choice in choices], fontsize=8)
     ax.set_xlim(-0.5, len(choices) - 0.5)
     # Trials of the same choice side by side.
     spread = [(rank / len(values) - 0.5) * 0.4 for rank in range(len(values))]

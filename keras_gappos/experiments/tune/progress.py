@@ -1,4 +1,4 @@
-"""What is seen of a search while it goes on: rows on disk, lines in a log, a bar."""
+"""Reports a search while it runs: rows on disk, lines in a log, a progress bar."""
 
 import keras
 
@@ -13,7 +13,7 @@ def rows_of(oracle):
     """The trials of an oracle that have ended, as rows.
 
     Args:
-        oracle: a `keras_gappos.tuning.resumable.oracles.KeptOracle`.
+        oracle: a `keras_gappos.tuning.resumable.oracles.ResumableOracle`.
     """
 
     def row(trial):
@@ -44,7 +44,7 @@ def _percent(trial, metric):
 
 
 class SearchWatch(keras.callbacks.Callback):
-    """Puts ended trials on disk and shows how far the search is; callback and listener in one."""
+    """Writes ended trials to disk and shows progress; a callback and the oracle's listener."""
 
     def __init__(self, folder, display, trials):
         super().__init__()
@@ -79,8 +79,8 @@ class SearchWatch(keras.callbacks.Callback):
         """Counts an epoch of a trial of this process."""
         self._shown += 1
         self._display.advance(1)
-        figures = ", ".join(f"{key} {value:.4f}" for key, value in (logs or {}).items())
-        self._display.log(f"{self._name}, epoch {epoch + 1}: {figures}")
+        metrics = ", ".join(f"{key} {value:.4f}" for key, value in (logs or {}).items())
+        self._display.log(f"{self._name}, epoch {epoch + 1}: {metrics}")
 
     def _rows(self, oracle):
         epochs = self._folder.content["settings"]["epochs"]

@@ -23,7 +23,7 @@ METHODS = {"stride": "augshift", "blur": "augshift_blurpool", "polyphase": "augs
 _TUNERS = {
     "hyperband": "Hyperband",
     "random": "random search",
-    "bayesian": "Bayesian optimisation",
+    "bayesian": "Bayesian optimization",
 }
 _TERMINAL = 80  # columns
 _LISTED = 5  # trials in a table

@@ -33,7 +33,7 @@ from keras_gappos.experiments.tune.progress import SearchWatch
 from keras_gappos.experiments.tune.report import make_table, write_report
 from keras_gappos.experiments.tune.settings import TuneSettings
 from keras_gappos.tuning.augshift import AugShiftHyperModel
-from keras_gappos.tuning.resumable.chief import beating, free_port, serve, wait_for_chief
+from keras_gappos.tuning.resumable.chief import free_port, heartbeat, serve, wait_for_chief
 from keras_gappos.tuning.resumable.role import Role, find_role
 from keras_gappos.tuning.resumable.workers import (
     SHARED_MEMORY,
@@ -122,7 +122,7 @@ def _work(settings, role, devices):
         flush=True,
     )
     wait_for_chief(role, _START_TIMEOUT)
-    with beating(role, folder, timeout):
+    with heartbeat(role, folder, timeout):
         settings, data = _load(settings, devices)
         tuner = _make_tuner(settings, data, devices)
         _search(settings, tuner, data, [], verbose=2)

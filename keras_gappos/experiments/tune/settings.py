@@ -54,7 +54,7 @@ class TuneSettings(TrainingSettings):
     measure_shift: int = 4
     """Largest shift in pixels on each axis in that measurement, for every trial."""
     normalize: bool = True
-    """Shift and scale each colour channel to mean 0, standard deviation 1 over the training images;
+    """Shift and scale each color channel to mean 0, standard deviation 1 over the training images;
     else pixels are in [0, 1]."""
     seed: int = 0
     """Seed of the choices, the weights, the batches, the flips and the shifts."""

@@ -1,8 +1,8 @@
 """One search in many processes: a chief that hands out trials, and workers that train them.
 
-KerasTuner's protocol and environment variables are used; what is new is that everybody may die. A
-worker that beats no more loses its trial to the next one that asks; a worker that cannot reach its
-chief ends; a chief that is started again goes on from the folder, and with workers that still live.
+It uses KerasTuner's protocol and environment variables, and any process may be killed. If a
+worker's heartbeat stops, its trial is reassigned. A worker that cannot reach its chief ends. A
+chief that is restarted resumes from the folder, together with the workers that still run.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from keras_gappos.tuning.resumable.role import ADDRESS, PORT
 _BEAT_EVERY = 2.0  # seconds
 _LOOK_EVERY = 0.2  # seconds
 _DIRECTLY = ("grpc.enable_http_proxy", 0)  # a proxy would not know the chief's private address
-_REPEAT = {  # what a chief that was killed has not answered; all its methods may be called twice
+_REPEAT = {  # what a killed chief did not answer; every method may be called twice
     "methodConfig": [
         {
             "name": [{}],
@@ -39,7 +39,7 @@ _REPEAT = {  # what a chief that was killed has not answered; all its methods ma
         }
     ]
 }
-_beating: set[str] = set()  # names of the workers that this process is
+_alive: set[str] = set()  # names of the workers that this process is
 
 
 def free_port():
@@ -77,17 +77,17 @@ def connect(role):
 
 
 @contextlib.contextmanager
-def beating(role, folder, timeout=60.0):
-    """Lets the chief know that this worker lives, and ends the process if the chief is gone.
+def heartbeat(role, folder, timeout=60.0):
+    """Sends this worker's heartbeat, and ends the process if the chief is gone.
 
-    Within another one of the same worker it does nothing.
+    Nested in another one of the same worker, it does nothing.
 
     Args:
         role: the worker's `Role`.
         folder: the search's folder, which all processes share; a `pathlib.Path`.
         timeout: how long the chief may be away, in seconds.
     """
-    if role.name in _beating:
+    if role.name in _alive:
         yield
         return
     over = threading.Event()
@@ -109,27 +109,27 @@ def beating(role, folder, timeout=60.0):
 
     thread = threading.Thread(target=beat, name=f"beat of {role.name}", daemon=True)
     thread.start()
-    _beating.add(role.name)
+    _alive.add(role.name)
     try:
         yield
     finally:
-        _beating.discard(role.name)
+        _alive.discard(role.name)
         over.set()
         thread.join()
 
 
 def serve(oracle, role, folder, lost_after=60.0, look=None):
-    """The chief's part: hands out trials until all are done.
+    """Hands out trials, as the chief, until all are done.
 
     Args:
-        oracle: a `KeptOracle`, reloaded.
+        oracle: a `ResumableOracle`, reloaded.
         role: the chief's `Role`; it listens at this address.
         folder: the search's folder, which all processes share; a `pathlib.Path`.
-        lost_after: take a worker that has not beaten for so many seconds for lost.
-        look: function of nothing that is called five times a second, or `None`; it may raise.
+        lost_after: seconds without a heartbeat after which a worker counts as lost.
+        look: function without arguments, called five times a second, or `None`; it may raise.
 
     Raises:
-        OSError: if the port cannot be had.
+        OSError: if the port is not available.
         RuntimeError: if the first trials all fail.
     """
     _check_port(role)
@@ -139,11 +139,11 @@ def serve(oracle, role, folder, lost_after=60.0, look=None):
     get_service_grpc().add_OracleServicer_to_server(OracleServicer(oracle), server)
     server.add_insecure_port(role.target)
     server.start()
-    hearts = _Hearts(folder / "workers", lost_after)
+    heartbeats = _Heartbeats(folder / "workers", lost_after)
     try:
         while not is_over(oracle):
             time.sleep(_LOOK_EVERY)
-            lost = hearts.stopped({*oracle.ongoing_trials, *oracle.tuner_ids})
+            lost = heartbeats.stopped({*oracle.ongoing_trials, *oracle.tuner_ids})
             for name in lost:
                 oracle.lose_worker(name)
             if lost and not (oracle.tuner_ids or oracle.ongoing_trials or is_over(oracle)):
@@ -152,12 +152,12 @@ def serve(oracle, role, folder, lost_after=60.0, look=None):
                 look()
     finally:
         server.stop(grace=1.0).wait()
-    if oracle.trouble is not None:
-        raise oracle.trouble
+    if oracle.fatal_error is not None:
+        raise oracle.fatal_error
 
 
-class _Hearts:
-    """Tells by this process's own clock which workers' counters stand still."""
+class _Heartbeats:
+    """Finds the workers whose heartbeats have stopped, by this process's own clock."""
 
     def __init__(self, folder, lost_after):
         self._folder, self._lost_after = folder, lost_after
@@ -179,7 +179,7 @@ class _Hearts:
 
 def is_over(oracle):
     """Whether no trial is left, and every worker knows it; or the search must end."""
-    if oracle.trouble is not None:
+    if oracle.fatal_error is not None:
         return True
     return oracle.is_done and not oracle.ongoing_trials and not oracle.tuner_ids
 
@@ -209,7 +209,7 @@ def _unreachable(role, timeout):
 
 
 def _check_port(role):
-    """Raises an `OSError` if the chief cannot listen, and warns if others than friends may."""
+    """Raises an `OSError` if the chief cannot listen, and warns if other machines may connect."""
     try:
         family = socket.getaddrinfo(role.address, role.port)[0][0]
         with socket.create_server((role.address, role.port), family=family):

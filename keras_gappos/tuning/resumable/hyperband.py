@@ -3,10 +3,10 @@
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_gappos.tuning.resumable.oracles import ENDED, KeptOracle
+from keras_gappos.tuning.resumable.oracles import ENDED, ResumableOracle
 
 
-class HyperbandOracle(KeptOracle, keras_tuner.oracles.HyperbandOracle):
+class HyperbandOracle(ResumableOracle, keras_tuner.oracles.HyperbandOracle):
     """Settings drawn at random, of which the better ones are trained longer.
 
     A failed trial counts as the worst of its round, and where the space has nothing more to draw a

@@ -1,7 +1,7 @@
-"""KerasTuner's oracles, made fit for long searches by many workers.
+"""KerasTuner's oracles for long searches by many workers.
 
-A trial that diverges does not end the search, a worker that dies does not stop it, a process that
-is killed leaves files that can be read, and each trial's worker and time are kept.
+Neither a trial that diverges nor a worker that dies ends the search. A killed process leaves valid
+files. Each trial's worker and time are recorded.
 """
 
 import collections
@@ -17,7 +17,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_gappos.files import write_json
 from keras_gappos.tuning.objective import ABOVE_FLOOR, best_first, score_above_floor
 
-_MAX_LOSSES = 3  # of one trial's workers, before their deaths are taken for its own fault
+_MAX_LOSSES = 3  # of one trial's workers, before the trial counts as their cause
 _FIRST_FAILURES = 5  # trials that may all fail before the search is given up
 MESSAGE = "message.txt"  # of a failed trial, from its worker, in the trial's folder
 WEIGHTS = "network.weights.h5"
@@ -25,7 +25,7 @@ _KEPT = 3  # trained networks that are kept, beside those that may be trained on
 ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 
 
-class KeptOracle:
+class ResumableOracle:
     """Mixin for `keras_tuner.Oracle`s.
 
     Attributes:
@@ -34,13 +34,13 @@ class KeptOracle:
         tolerance: of the objective "consistency_above_floor", in percentage points.
         records: dictionary of trial ids to dictionaries with `worker`, `started` (ISO time of the
             last start), `seconds` (of the last run) and `starts`.
-        trouble: an exception that must end the search, or `None`.
-        is_done: whether the last one that asked for a trial heard that there is none any more.
+        fatal_error: an exception that must end the search, or `None`.
+        is_done: whether the last request for a trial was answered with no trial left.
     """
 
     listener = None
     tolerance = 0.0
-    trouble = None
+    fatal_error = None
     is_done = False
 
     def __init__(self, *args, **kwargs):
@@ -51,13 +51,13 @@ class KeptOracle:
     def create_trial(self, tuner_id):
         """As KerasTuner's; idle, not stopped, while a trial that others do could be lost."""
         trial = Trial(keras_tuner.HyperParameters(), status=TrialStatus.STOPPED)
-        if self.trouble is None:
-            with self._keeping_trouble():
+        if self.fatal_error is None:
+            with self._keeping_fatal_error():
                 if tuner_id in self.ongoing_trials:  # it was started again in the middle of a trial
                     self.lose_worker(tuner_id)
                 trial = super().create_trial(tuner_id)
                 self._note_answer(trial, tuner_id)
-        if self.trouble is not None:
+        if self.fatal_error is not None:
             self.tuner_ids.discard(tuner_id)
             trial = Trial(keras_tuner.HyperParameters(), status=TrialStatus.STOPPED)
         return trial
@@ -69,7 +69,7 @@ class KeptOracle:
         if trial is None:  # of a worker of another search
             return Trial(self.get_space(), trial_id)
         if trial_id not in self.end_order:
-            with self._keeping_trouble():
+            with self._keeping_fatal_error():
                 trial.metrics = type(trial.metrics)()
                 super().update_trial(trial_id, metrics, step)
         return trial
@@ -85,7 +85,7 @@ class KeptOracle:
         if trial.status != TrialStatus.COMPLETED and trial.message is None:
             with contextlib.suppress(OSError):
                 trial.message = (pathlib.Path(self._get_trial_dir(trial_id)) / MESSAGE).read_text()
-        with self._keeping_trouble():
+        with self._keeping_fatal_error():
             self._note_end(trial_id)
             super().end_trial(trial)
             self._remove_old_weights()
@@ -93,18 +93,18 @@ class KeptOracle:
 
     @keras_tuner.synchronized
     def lose_worker(self, tuner_id, reason=""):
-        """Gives the trial of a worker that is no more to the next one that asks.
+        """Reassigns the trial of a worker that has ended.
 
         Args:
             tuner_id: the worker's name.
-            reason: how it ended, as far as that is known.
+            reason: how it ended, if known.
         """
         self.tuner_ids.discard(tuner_id)
         trial = self.ongoing_trials.pop(tuner_id, None)
         if trial is None:
             return
         self._losses[trial.trial_id] += 1
-        with self._keeping_trouble():
+        with self._keeping_fatal_error():
             if self._losses[trial.trial_id] < _MAX_LOSSES:
                 self._retry_queue.append(trial.trial_id)
             else:
@@ -119,9 +119,9 @@ class KeptOracle:
 
     @keras_tuner.synchronized
     def await_workers(self):
-        """Leaves the trials that were going on at the last save to their workers, which may live.
+        """Leaves trials that ran at the last save to their workers, which may still run.
 
-        For a chief that was started again; `lose_worker` tells it of those that do not.
+        For a chief that was restarted; `lose_worker` reports those that do not.
         """
         for trial_id in list(self._retry_queue):
             worker = self.records.get(trial_id, {}).get("worker")
@@ -160,9 +160,9 @@ class KeptOracle:
         return [trials[index] for index in order[:num_trials]]
 
     def notify(self):
-        """Calls the listener; what it raises is for the search to raise, outside of the lock."""
-        if self.listener is not None and self.trouble is None:
-            with self._keeping_trouble():
+        """Calls the listener; the search raises its errors, outside of the lock."""
+        if self.listener is not None and self.fatal_error is None:
+            with self._keeping_fatal_error():
                 self.listener(self)
 
     def save(self):
@@ -174,16 +174,16 @@ class KeptOracle:
         self._write(folder / "trial.json", trial.get_state())
 
     def _write(self, path, state):
-        with self._keeping_trouble():
+        with self._keeping_fatal_error():
             write_json(path, state)
 
     @contextlib.contextmanager
-    def _keeping_trouble(self):
+    def _keeping_fatal_error(self):
         """Keeps an error for the search: raised at once, KerasTuner would never unlock itself."""
         try:
             yield
         except Exception as error:
-            self.trouble = self.trouble or error
+            self.fatal_error = self.fatal_error or error
 
     def get_state(self):
         """As KerasTuner's, with the records."""
@@ -195,7 +195,7 @@ class KeptOracle:
         self.records, self.is_done = state["records"], state.get("is_done", False)
 
     def reload(self):
-        """As KerasTuner's; trials that a kill left between two files are mended."""
+        """As KerasTuner's; repairs trials that a kill left between two files."""
         super().reload()
         for trial_id in set(self.trials) - set(self.start_order):
             del self.trials[trial_id]  # it had begun on disk, but not in the oracle's file
@@ -246,12 +246,12 @@ class KeptOracle:
 
     def _give_up_if_all_failed(self, limit):
         ended = [self.trials[trial_id] for trial_id in self.end_order]
-        if len(ended) < limit or self.trouble is not None:
+        if len(ended) < limit or self.fatal_error is not None:
             return
         if all(trial.status == TrialStatus.FAILED for trial in ended):
             trials = f"first {len(ended)} trials all" if len(ended) > 1 else "trial"
-            self.trouble = RuntimeError(
-                f"The search is given up: its {trials} failed, the last one with: "
+            self.fatal_error = RuntimeError(
+                f"The search has ended because its {trials} failed, the last one with: "
                 f"{last_line(ended[-1].message)}"
             )
 
@@ -281,14 +281,14 @@ class KeptOracle:
 
 
 def last_line(message):
-    """What a traceback, or any text, ends with; `None` for `None`."""
+    """The last line of a traceback or of any text; `None` for `None`."""
     lines = (message or "").strip().splitlines()
     return lines[-1].removeprefix("keras_tuner.src.errors.FailedTrialError: ") if lines else None
 
 
-class RandomOracle(KeptOracle, keras_tuner.oracles.RandomSearchOracle):
+class RandomOracle(ResumableOracle, keras_tuner.oracles.RandomSearchOracle):
     """Settings drawn at random."""
 
 
-class BayesianOracle(KeptOracle, keras_tuner.oracles.BayesianOptimizationOracle):
+class BayesianOracle(ResumableOracle, keras_tuner.oracles.BayesianOptimizationOracle):
     """Settings drawn where a Gaussian process expects the best."""

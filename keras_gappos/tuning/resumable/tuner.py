@@ -23,19 +23,19 @@ _ASK_EVERY = 0.5  # seconds
 
 
 class ResumableTuner(keras_tuner.Tuner):
-    """Trains the trials of an oracle, of any kind.
+    """Trains the trials of any `ResumableOracle`.
 
     Args:
-        oracle: a `KeptOracle`.
+        oracle: a `ResumableOracle`.
         hypermodel: a `keras_tuner.HyperModel` whose `fit` takes `epochs`, `initial_epoch` and
             `callbacks`, and returns a `History`.
         epochs: passes over the data, where the oracle does not say.
         directory: folder of the search.
-        strategy: what a model is built in, with a `scope`, or `None`.
-        identity: dictionary of what makes the search what it is.
+        strategy: a distribution strategy with a `scope`, or `None`.
+        identity: dictionary of what identifies the search.
     """
 
-    def __init__(self, oracle, hypermodel, epochs, directory, strategy, identity):
+    def __init__(self, oracle, hypermodel, epochs, directory, strategy, identity) -> None:
         self._epochs, self._strategy, self._asked = epochs, strategy, 0.0
         self._identity, self._role = identity, take_role()
         directory = pathlib.Path(directory)
@@ -50,22 +50,22 @@ class ResumableTuner(keras_tuner.Tuner):
         if self._has_chief:
             self.oracle.stub = _cluster().connect(self._role)
         else:
-            self.save()  # so that whatever kills the search, it is reloaded
+            self.save()  # so that a search killed at any time can be reloaded
 
     def search(self, *args, **kwargs):
-        """Makes all trials, or has them made; the arguments are those of the hypermodel's `fit`.
+        """Runs all trials, here or in the workers; takes the arguments of the hypermodel's `fit`.
 
         Raises:
             RuntimeError: if the first trials all fail.
             OSError: if a worker's chief cannot be reached or has another folder, or a chief cannot
                 listen.
-            ValueError: if a worker's chief makes another search.
+            ValueError: if a worker's chief runs another search.
         """
         folder = pathlib.Path(self.project_dir)
         if self._has_chief:
             _cluster().wait_for_chief(self._role)
             self._check_chief(folder)
-            with _cluster().beating(self._role, folder):
+            with _cluster().heartbeat(self._role, folder):
                 super().search(*args, **kwargs)
             self.oracle = self.oracle._oracle  # the chief may be gone, and all is in the folder
             self.oracle.reload()
@@ -73,7 +73,7 @@ class ResumableTuner(keras_tuner.Tuner):
             _cluster().serve(self.oracle, self._role, folder)
         else:
             super().search(*args, **kwargs)
-            self._raise_trouble()
+            self._raise_fatal_error()
 
     def run_trial(self, trial, *args, **kwargs):
         """Builds and trains the network of a trial; its metrics are those of the last epoch."""
@@ -145,7 +145,7 @@ class ResumableTuner(keras_tuner.Tuner):
                 temporary.write_text(trial.message)
         super().on_trial_end(trial)
         self._asked = 0.0
-        self._raise_trouble()
+        self._raise_fatal_error()
 
     def save(self):
         """Saves the oracle and the tuner, each in one move; nothing of a worker."""
@@ -171,10 +171,10 @@ class ResumableTuner(keras_tuner.Tuner):
         name = self.tuner_id if self._has_chief else "tuner"
         return str(pathlib.Path(self.project_dir) / f"{name}.json")
 
-    def _raise_trouble(self):
-        trouble = None if self._has_chief else self.oracle.trouble
-        if trouble is not None:
-            raise trouble
+    def _raise_fatal_error(self):
+        fatal_error = None if self._has_chief else self.oracle.fatal_error
+        if fatal_error is not None:
+            raise fatal_error
 
     def _weights_of(self, trial_id):
         return pathlib.Path(self.get_trial_dir(trial_id)) / WEIGHTS

@@ -14,9 +14,9 @@ import pytest
 from keras_tuner.src.protos import get_service
 
 from keras_gappos.tuning.resumable.chief import (
-    beating,
     connect,
     free_port,
+    heartbeat,
     serve,
     wait_for_chief,
 )
@@ -183,7 +183,7 @@ def test_a_server_that_is_no_chief_is_not_waited_for_for_ever():
 
 @pytest.fixture
 def chief(tmp_path):
-    """A chief in a thread, which ends when its oracle is in trouble or done."""
+    """A chief in a thread, which ends when its oracle is in fatal_error or done."""
     role = Role("chief", "127.0.0.1", free_port())
     oracle = toy_tuner(tmp_path / "search", trials=2).oracle
     thread = threading.Thread(
@@ -268,7 +268,7 @@ def test_an_address_of_ipv6_is_bracketed():
 
 def test_a_worker_beats_once_however_often_it_is_asked_to(chief, tmp_path):
     role = dataclasses.replace(chief.role, name="worker0")
-    with beating(role, tmp_path, 1.0), beating(role, tmp_path, 1.0):
+    with heartbeat(role, tmp_path, 1.0), heartbeat(role, tmp_path, 1.0):
         # By name: gRPC starts threads of its own, whenever it likes.
         assert [thread.name for thread in threading.enumerate()].count("beat of worker0") == 1
         deadline = time.monotonic() + 10

@@ -86,7 +86,7 @@ def test_failures_in_a_row_do_not_end_a_search_that_has_had_a_success(tmp_path):
     finish(oracle, oracle.create_trial("a"))
     for _ in range(7):
         finish(oracle, oracle.create_trial("a"), status="FAILED")
-    assert oracle.trouble is None
+    assert oracle.fatal_error is None
     assert oracle.create_trial("a").status == "STOPPED"
 
 
@@ -98,17 +98,17 @@ def test_a_search_whose_first_trials_all_fail_is_given_up(tmp_path):
         finish(oracle, trial, status="FAILED")
     assert oracle.create_trial("a").status == "STOPPED"
     with pytest.raises(RuntimeError, match=r"first 5 trials all failed.*ValueError: no such thing"):
-        raise oracle.trouble
+        raise oracle.fatal_error
 
 
 def test_a_search_that_ends_sooner_is_given_up_too_if_all_failed(tmp_path):
     oracle = oracle_in(tmp_path, HyperbandOracle, max_epochs=1)
     finish(oracle, oracle.create_trial("a"), status="FAILED")
     assert oracle.create_trial("a").status == "STOPPED"
-    assert "its trial failed" in str(oracle.trouble)
+    assert "its trial failed" in str(oracle.fatal_error)
     again = oracle_in(tmp_path, HyperbandOracle, max_epochs=1)
     again.reload()
-    assert str(again.trouble) == str(oracle.trouble)
+    assert str(again.fatal_error) == str(oracle.fatal_error)
 
 
 @pytest.mark.filterwarnings("ignore:All-NaN")
@@ -194,7 +194,7 @@ WHOLE = {(2, 1): 9, (2, 3): 3, (2, 9): 1, (1, 3): 5, (1, 9): 2, (0, 9): 3}
 def test_hyperband_ends_its_brackets_whatever_fails(tmp_path, workers, failing):
     oracle = oracle_in(tmp_path, HyperbandOracle)
     assert hyperband_rungs(oracle, workers, failing) == WHOLE
-    assert oracle.trouble is None
+    assert oracle.fatal_error is None
 
 
 def test_hyperband_trains_the_one_that_is_left_to_the_end(tmp_path):
@@ -282,7 +282,7 @@ def test_a_worker_of_another_search_changes_nothing(tmp_path):
     oracle, other = oracle_in(tmp_path / "one"), oracle_in(tmp_path / "other")
     finish(other, other.create_trial("a"))
     finish(oracle, other.create_trial("a"))
-    assert not oracle.trials and oracle.trouble is None
+    assert not oracle.trials and oracle.fatal_error is None
     with ThreadPoolExecutor() as pool:  # nothing has been left locked
         assert pool.submit(oracle.create_trial, "b").result(10).status == "RUNNING"
 
@@ -315,7 +315,7 @@ def test_what_the_listener_raises_ends_the_search(tmp_path):
     trial = oracle.create_trial("a")
     finish(oracle, trial)
     assert oracle.create_trial("a").status == "STOPPED"
-    assert str(oracle.trouble) == "no space left"
+    assert str(oracle.fatal_error) == "no space left"
 
 
 def test_a_full_disk_ends_the_search_and_does_not_lock_it(tmp_path, monkeypatch):
@@ -328,7 +328,7 @@ def test_a_full_disk_ends_the_search_and_does_not_lock_it(tmp_path, monkeypatch)
     monkeypatch.setattr("keras_gappos.tuning.resumable.oracles.write_json", write)
     finish(oracle, trial)
     assert oracle.create_trial("a").status == "STOPPED"
-    assert oracle.trouble.errno == 28
+    assert oracle.fatal_error.errno == 28
 
 
 def test_the_last_line_of_a_message():

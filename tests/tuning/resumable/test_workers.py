@@ -13,7 +13,9 @@ class FakeOracle(types.SimpleNamespace):
     """Ends a trial with every third worker that is lost with it."""
 
     def __init__(self):
-        super().__init__(end_order=[], ongoing_trials={"worker0": 1}, trouble=None, is_done=False)
+        super().__init__(
+            end_order=[], ongoing_trials={"worker0": 1}, fatal_error=None, is_done=False
+        )
         self.reasons = []
 
     def lose_worker(self, name, reason):
