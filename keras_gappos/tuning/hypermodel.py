@@ -108,7 +108,7 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         Args:
             hp: the trial's `keras_tuner.HyperParameters`.
             model: what `build` gave; its weights, and the optimizer's, may have been loaded.
-            x: images `(n, height, width, channels)`, floats as the network shall see them.
+            x: images `(n, height, width, channels)`, floats, as the network takes them.
             y: labels `(n,)`, integers.
             validation_data: `(images, labels)` to score on after each epoch.
             epochs: passes over the images, those before `initial_epoch` included; `None` is the
@@ -154,7 +154,7 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         )
 
     def _begin_at(self, model, values, step, steps):
-        """Puts the optimizer, with the momenta it has, at a step of a training of so many."""
+        """Puts the optimizer, with the momenta it has, at `step` of a training of `steps`."""
         model.optimizer.learning_rate = self.learning_rate(values, steps)
         model.optimizer.iterations.assign(step)
         # A training step that Keras has traced already has the former schedule in it.

@@ -12,7 +12,7 @@ import keras_tuner
 from keras_gappos.arguments import integer, one_of
 from keras_gappos.tuning.objective import OBJECTIVES, TUNERS
 from keras_gappos.tuning.resumable.hyperband import HyperbandOracle, hyperband_epochs
-from keras_gappos.tuning.resumable.oracles import BayesianOracle, RandomOracle
+from keras_gappos.tuning.resumable.oracles import BayesianOracle, RandomOracle, ResumableOracle
 from keras_gappos.tuning.resumable.tuner import ResumableTuner
 
 _DEFAULT_TRIALS = 20
@@ -77,7 +77,7 @@ def make_tuner(
         "seed": integer("seed", seed, 0) + 1,  # KerasTuner takes 0 for none
     }
     if kind == "hyperband":
-        oracle = HyperbandOracle(max_epochs=epochs, factor=factor, **arguments)
+        oracle: ResumableOracle = HyperbandOracle(max_epochs=epochs, factor=factor, **arguments)
         oracle.max_trials = trials
     else:
         Oracle = {"random": RandomOracle, "bayesian": BayesianOracle}[kind]

@@ -222,7 +222,7 @@ def _explanation(settings, rows, ranked):
     shift = settings.get("measure_shift")
     size = f", each by up to {_counted(shift, 'pixel')} down and across," if shift else ""
     goes_on = (
-        " Where a trial goes on with the network of an earlier one, its epochs are those of both, "
+        " Where a trial continues the training of an earlier one, its epochs count both, "
         "and the table leaves the earlier one out, unless that is the best."
         if trained_further(ranked)
         else ""

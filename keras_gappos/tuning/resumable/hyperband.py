@@ -64,7 +64,7 @@ class HyperbandOracle(ResumableOracle, keras_tuner.oracles.HyperbandOracle):
         return [trial for trial in before if trial.status == TrialStatus.COMPLETED]
 
     def _to_come(self, bracket, number):
-        """How many trials of a round are going on, or could still be begun."""
+        """How many trials of a round are running, or can still be started."""
         found = bracket["rounds"][number]
         going_on = sum(self.trials[info["id"]].status not in ENDED for info in found)
         left = self._get_size(bracket["bracket_num"], number) - len(found)

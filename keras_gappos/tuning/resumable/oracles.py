@@ -4,11 +4,14 @@ Neither a trial that diverges nor a worker that dies ends the search. A killed p
 files. Each trial's worker and time are recorded.
 """
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import datetime
 import pathlib
 import time
+from collections.abc import Callable
 
 import keras_tuner
 import numpy as np
@@ -38,7 +41,9 @@ class ResumableOracle:
         is_done: whether the last request for a trial was answered with no trial left.
     """
 
-    listener = None
+    max_trials: int | None
+    verbose: int
+    listener: Callable[[ResumableOracle], None] | None = None
     tolerance = 0.0
     fatal_error = None
     is_done = False
