@@ -6,7 +6,7 @@ import pytest
 
 import keras_gappos
 
-ROOMS = ("data", "layers", "models", "training")
+ROOMS = ("analysis", "data", "layers", "models", "training", "zoo")
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 

@@ -1,5 +1,10 @@
 """Read images batch by batch, from wherever they are."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -7,7 +12,9 @@ from keras import ops
 from keras_gappos.arguments import integer
 
 
-def iterate_batches(images, labels=None, batch_size=128):
+def iterate_batches(
+    images: Any, labels: Any = None, batch_size: int = 128
+) -> Iterator[tuple[np.ndarray, Any]]:
     """Yields batches of images as NumPy arrays, one at a time.
 
     Args:

@@ -1,5 +1,7 @@
 """Scores of segmentations: confusion matrix, IoU, mIoU, pixel accuracy."""
 
+from __future__ import annotations
+
 import numpy as np
 from keras import ops
 
@@ -26,7 +28,7 @@ class ConfusionMatrix:
         50.0
     """
 
-    def __init__(self, num_classes, void=None):
+    def __init__(self, num_classes: int, void: int | None = None):
         self.num_classes = integer("num_classes", num_classes, 1)
         self.void = None if void is None else integer("void", void, 0)
         self.matrix = np.zeros((self.num_classes, self.num_classes), "int64")

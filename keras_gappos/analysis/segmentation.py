@@ -1,5 +1,11 @@
 """Scores of segmentations by region of the image."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 import numpy as np
 
 from keras_gappos.analysis.batches import count_batches, iterate_batches
@@ -29,7 +35,12 @@ class RegionScores:
         (100.0, 25.0)
     """
 
-    def __init__(self, num_classes, void=None, regions=("whole", "left", "right")):
+    def __init__(
+        self,
+        num_classes: int,
+        void: int | None = None,
+        regions: Sequence[str] = ("whole", "left", "right"),
+    ):
         if isinstance(regions, str) or not regions:
             raise ValueError(f"`regions` must be some of {REGIONS}. Received: regions={regions!r}")
         self.matrices = {
@@ -128,16 +139,16 @@ def region_slices(region, height, width):
 
 
 def segmentation_scores(
-    model,
-    images,
-    masks=None,
+    model: keras.Model,
+    images: Any,
+    masks: Any = None,
     *,
-    void=None,
-    regions=("whole", "left", "right"),
-    threshold=None,
-    batch_size=16,
-    progress=True,
-):
+    void: int | None = None,
+    regions: Sequence[str] = ("whole", "left", "right"),
+    threshold: float | None = None,
+    batch_size: int = 16,
+    progress: bool = True,
+) -> RegionScores:
     """Scores a segmentation network on images and their masks, batch by batch.
 
     Args:

@@ -1,8 +1,11 @@
 """Whether the zoo's files on this machine are what they were, and answer as they did."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 import warnings
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -44,7 +47,11 @@ class Finding:
         return self.state in _BAD
 
 
-def verify(name: str | None = None, reload: bool = False, on_finding=None) -> list[Finding]:
+def verify(
+    name: str | None = None,
+    reload: bool = False,
+    on_finding: Callable[[Finding], None] | None = None,
+) -> list[Finding]:
     """Hashes the zoo's files in the cache again, and on demand asks the networks again.
 
     Without `reload` nothing is fetched, loaded or changed.

@@ -1,6 +1,10 @@
 """Switch channels of a feature map off, and see what that does."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -24,7 +28,9 @@ from keras_gappos.surgery.feature_map import (
 from keras_gappos.surgery.recorded_graph import RecordedGraph
 
 
-def ablate(model: keras.Model, channels, latent=None) -> keras.Model:
+def ablate(
+    model: keras.Model, channels: Iterable[int], latent: str | keras.layers.Layer | None = None
+) -> keras.Model:
     """Returns a network whose feature map has some channels at zero.
 
     Every branch that reads the feature map sees them at zero. The new model shares its layers, and
@@ -81,14 +87,14 @@ def _free_name(model, name):
 
 def ablation_sweep(
     model: keras.Model,
-    images,
-    masks,
-    ranking,
-    counts,
-    regions=None,
+    images: Any,
+    masks: Any,
+    ranking: Any,
+    counts: Iterable[int],
+    regions: Sequence[str] | None = None,
     *,
-    latent=None,
-    baselines=("random", "most_active"),
+    latent: str | keras.layers.Layer | None = None,
+    baselines: Sequence[str] = ("random", "most_active"),
     draws: int = 5,
     seed: int = 0,
     void: int | None = None,

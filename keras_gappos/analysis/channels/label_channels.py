@@ -1,6 +1,9 @@
 """Rank the channels of a network by how much they tell of a label, such as the image's class."""
 
+from __future__ import annotations
+
 import itertools
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,10 +22,10 @@ _ROUNDING = 1e-12  # of the mean square: a channel that varies less is one that 
 
 def rank_channels_by_label(
     model: keras.Model,
-    images,
-    labels,
+    images: Any,
+    labels: Any,
     num_labels: int,
-    latent=None,
+    latent: str | keras.layers.Layer | None = None,
     batch_size: int = 128,
     *,
     progress: bool = True,

@@ -1,5 +1,7 @@
 """Rank the channels of a network by how much position they carry."""
 
+from __future__ import annotations
+
 import itertools
 from typing import Any
 
@@ -21,14 +23,14 @@ _FLOOR = 1e-3  # of the mean activity: less counts as this much where scores are
 
 def rank_channels(
     model: keras.Model,
-    images,
-    region="overall",
-    latent=None,
+    images: Any,
+    region: Any = "overall",
+    latent: str | keras.layers.Layer | None = None,
     batch_size: int = 128,
     *,
     method: str | None = None,
     normalize: bool = False,
-    mean=None,
+    mean: Any = None,
     progress: bool = True,
 ) -> ChannelRanking:
     """Ranks the channels of a feature map by how much position they carry.
@@ -133,7 +135,7 @@ def rank_channels(
     return ChannelRanking(ranked, listed_scores, listed_activity, count, settings)
 
 
-def mean_color(images, batch_size: int = 128) -> np.ndarray:
+def mean_color(images: Any, batch_size: int = 128) -> np.ndarray:
     """The mean colour of all pixels of a data set.
 
     Args:

@@ -1,6 +1,9 @@
 """How often a classifier gives the same answer when the image moves."""
 
+from __future__ import annotations
+
 import itertools
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,11 +20,11 @@ from keras_gappos.arguments import integer, one_of
 
 def shift_consistency(
     model: keras.Model,
-    images,
+    images: Any,
     protocol: str = "random",
     max_shift: int | None = None,
     *,
-    labels=None,
+    labels: Any = None,
     trials: int = 5,
     fill_mode: str | None = None,
     fill_value: float = 0.0,

@@ -1,5 +1,9 @@
 """Shift consistency for `evaluate` and for the validation data of `fit`."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -37,7 +41,9 @@ class ShiftConsistencyMetric(keras.metrics.Mean):
         0.5
     """
 
-    def __init__(self, threshold=None, name="shift_consistency", dtype=None):
+    def __init__(
+        self, threshold: float | None = None, name: str = "shift_consistency", dtype: Any = None
+    ):
         super().__init__(name=name, dtype=dtype)
         self.threshold = threshold
 
@@ -106,13 +112,13 @@ class ShiftPairs(keras.utils.PyDataset):
 
     def __init__(
         self,
-        images,
-        labels,
-        max_shift=4,
-        batch_size=128,
-        fill_mode="constant",
-        fill_value=0.0,
-        seed=0,
+        images: Any,
+        labels: Any,
+        max_shift: int = 4,
+        batch_size: int = 128,
+        fill_mode: str = "constant",
+        fill_value: float = 0.0,
+        seed: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
