@@ -1,5 +1,7 @@
 """The texts that `--help` shows for settings."""
 
+from __future__ import annotations
+
 import ast
 import dataclasses
 import inspect
@@ -8,10 +10,10 @@ import textwrap
 import types
 
 
-def use_docstrings(*settings):
-    """Makes tyro show the docstrings of settings in lines of the terminal's width.
+def use_docstrings(*settings: type) -> None:
+    """Makes tyro wrap the docstrings of settings at the terminal's width.
 
-    Left to itself it breaks them where the source does, too.
+    By default tyro keeps the line breaks of the source.
 
     Args:
         settings: dataclasses with a docstring below each field.
@@ -21,16 +23,12 @@ def use_docstrings(*settings):
         for base in reversed(cls.__mro__[:-1]):
             texts |= field_docstrings(base)
         for field in dataclasses.fields(cls):
-            if field.name in texts:  # where tyro looks first
+            if field.name in texts:  # tyro looks here first
                 field.metadata = types.MappingProxyType({"help": texts[field.name]})
 
 
-def field_docstrings(cls):
-    """The docstrings below the fields of a class itself, by name, each in one line.
-
-    Args:
-        cls: a class; where its source cannot be read there are none.
-    """
+def field_docstrings(cls: type) -> dict[str, str]:
+    """The docstrings below a class's own fields, one line each; empty if its source is missing."""
     try:
         source = textwrap.dedent(inspect.getsource(cls))
     except OSError:

@@ -20,21 +20,21 @@ from keras_gappos.zoo import sources
 from keras_gappos.zoo.cache import cached_path
 from keras_gappos.zoo.card import TITLES, format_card
 
-_Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="A model; `zoo list` has them.")]
+_Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="A model's name; see `zoo list`.")]
 _MaybeName = Annotated[
-    str | None, tyro.conf.Positional, tyro.conf.arg(help="A model; all of them by default.")
+    str | None, tyro.conf.Positional, tyro.conf.arg(help="A model's name; default: all models.")
 ]
 _Pattern = Annotated[
     str | None,
     tyro.conf.Positional,
-    tyro.conf.arg(help="With * and ?, in quotes, such as '*cifar10*'; all models by default."),
+    tyro.conf.arg(help="Pattern with * and ?, quoted, such as '*cifar10*'; default: all models."),
 ]
 _TASKS = {"classification": "class", "location": "location", "segmentation": "segments"}
-_MARK = "*"  # of what is in the cache
+_MARK = "*"  # marks cached models
 
 
 def list_models(pattern: _Pattern = None) -> None:
-    """The pretrained models: task, data, scores in percent, size of the weights, cached or not."""
+    """List the pretrained models: task, data, scores in percent, size of the weights."""
     names = zoo.list_models(pattern)
     if not names:
         raise ValueError(
@@ -44,18 +44,14 @@ def list_models(pattern: _Pattern = None) -> None:
     Console().print(make_table([zoo.info(name) for name in names]))
 
 
-def make_table(models) -> Table:
-    """Models of the zoo as a table, narrow enough for 80 columns.
-
-    Args:
-        models: `ZooModel`s.
-    """
+def make_table(models: list[zoo.ZooModel]) -> Table:
+    """A table of models that fits 80 columns."""
     table = Table(
         box=None,
         padding=(0, 1, 0, 0),
         pad_edge=False,
-        caption=f"{_MARK} weights in the cache. Score: top-1, of segmentation mIoU; after the "
-        "slash shift consistency, where it was measured.",
+        caption=f"{_MARK} weights are cached. Score: top-1, or mIoU for segmentation; after the "
+        "slash, shift consistency.",
         caption_justify="left",
     )
     table.add_column("")
@@ -83,10 +79,7 @@ def _scores(model):
 
 
 def show_info(name: _Name) -> None:
-    """All there is to know about a model: its card, its settings and its files.
-
-    Where the output is no terminal, it is plain Markdown.
-    """
+    """Show a model's card, settings and files; plain Markdown unless on a terminal."""
     text, console = format_info(zoo.info(name)), Console()
     if console.is_terminal:
         console.print(Markdown(text))
@@ -94,15 +87,8 @@ def show_info(name: _Name) -> None:
         print(text, end="")
 
 
-def format_info(model) -> str:
-    """A model's card with the rest of its entry.
-
-    Args:
-        model: a `ZooModel`.
-
-    Returns:
-        Markdown.
-    """
+def format_info(model: zoo.ZooModel) -> str:
+    """A model's card and the rest of its entry, as Markdown."""
     arguments = ", ".join(f"{key}={value!r}" for key, value in model.arguments.items())
     settings = "\n".join(f"- {key}: `{json.dumps(value)}`" for key, value in model.settings.items())
     row = ", ".join(f"{key} {value}" for key, value in model.key.items())
@@ -122,21 +108,21 @@ def _file_line(file):
 
 
 def fetch(name: _Name, format: Literal["weights", "saved_model"] = "weights") -> None:
-    """Fetch a model, if it is not in the cache yet, and print where it is.
+    """Fetch a model unless it is cached, and print its path.
 
     Args:
-        format: weights for `keras_gappos.zoo.load`, or a SavedModel for TensorFlow and its Serving.
+        format: weights for `keras_gappos.zoo.load`, or a SavedModel for TensorFlow Serving.
     """
     with _plain_warnings():
         print(zoo.fetch(name, format))
 
 
 def verify(name: _MaybeName = None, reload: bool = False) -> None:
-    """Hash the files in the cache again; the exit status is 1 if one is damaged.
+    """Verify the cached files by SHA-256; the exit status is 1 if one is damaged.
 
     Args:
-        reload: Fetch what is not there, run each model on its stored input, and compare its
-            outputs with the stored ones.
+        reload: Also fetch missing files, run each model on its stored input, and compare the
+            outputs.
     """
     console = Console()
 
@@ -151,12 +137,8 @@ def verify(name: _MaybeName = None, reload: bool = False) -> None:
         raise OSError(complaint)
 
 
-def complain(findings) -> str:
-    """What is wrong, in one line; empty if nothing is.
-
-    Args:
-        findings: `Finding`s.
-    """
+def complain(findings: list[zoo.Finding]) -> str:
+    """A one-line summary of failed checks; empty if there are none."""
     bad = [finding for finding in findings if finding.is_bad]
     if not bad:
         return ""
@@ -168,7 +150,7 @@ def complain(findings) -> str:
 
 
 def score(name: _Name, data_dir: str | None = None) -> None:
-    """Measure the scores of a model's card again; on a CPU that takes up to ten minutes.
+    """Reproduce the scores on a model's card; takes up to ten minutes on a CPU.
 
     Args:
         data_dir: Folder of prepared TensorFlow Datasets; None is ~/tensorflow_datasets.
@@ -177,13 +159,8 @@ def score(name: _Name, data_dir: str | None = None) -> None:
     Console().print(make_score_table(zoo.info(name), figures))
 
 
-def make_score_table(model, figures) -> Table:
-    """Figures measured now beside those of the card, in percent.
-
-    Args:
-        model: a `ZooModel`.
-        figures: dictionary from the names of its figures to their values now.
-    """
+def make_score_table(model: zoo.ZooModel, figures: dict[str, float]) -> Table:
+    """A table of the scores measured now and those on the card, in percent."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(model.name, no_wrap=True)
     for column in ("now", "card", "difference"):
@@ -209,15 +186,15 @@ def add(
 ) -> None:
     """Publish the networks that an experiment has trained: files, cards and registry.
 
-    Commit the results first: the cards name their commit. The files of a model whose weights are
-    there already stay as they are.
+    Commit the results first: the cards name their commit. Files of models whose weights are
+    already there do not change.
 
     Args:
-        zoo_dir: Folder of the files; None is the zoo/ of the checkout that this package runs in.
-        registry_dir: Folder of registry.json; None is the package's own.
-        tag: Put behind the models' names; None leaves them as they are.
-        replace: Replace models of the same names that are of other results.
-        data_note: What else the cards say of the data; None keeps what they say.
+        zoo_dir: Folder of the files; default: the checkout's zoo/.
+        registry_dir: Folder of registry.json; default: the package's own.
+        tag: Suffix for the models' names.
+        replace: Replace models of the same names that come from other results.
+        data_note: A note about the data for the cards; default: keep the present one.
     """
     zoo_folder = zoo_dir or sources.checkout_folder()
     if zoo_folder is None:
@@ -230,7 +207,7 @@ def add(
 
 @contextlib.contextmanager
 def _plain_warnings():
-    """Warnings as lines for a user, without the place in the code that gave them."""
+    """Shows warnings in one line, without their location in the code."""
     with warnings.catch_warnings():
         warnings.showwarning = _print_warning
         yield

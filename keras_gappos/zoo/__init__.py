@@ -1,4 +1,4 @@
-"""The pretrained models: which there are, their files on this machine, the networks."""
+"""Pretrained models: list, fetch, verify and load them."""
 
 from keras_gappos.zoo.cache import cache_folder, fetch
 from keras_gappos.zoo.loading import load

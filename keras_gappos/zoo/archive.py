@@ -8,21 +8,21 @@ import tempfile
 import zipfile
 import zlib
 
-UNFINISHED = ".unpacking"  # how the names of folders begin that are not whole yet
+UNFINISHED = ".unpacking"  # name prefix of incomplete folders
 _PIECE = 1 << 20  # bytes
 
 
-def extract(path, folder, limit):
-    """Unpacks an archive into a folder that must not be there yet.
+def extract(path: pathlib.Path, folder: pathlib.Path, limit: int) -> None:
+    """Unpacks an archive into a folder that must not exist.
 
     Args:
-        path: of the zip archive.
-        folder: a `pathlib.Path`; it appears when all is in it.
-        limit: bytes that the archive may hold, unpacked.
+        path: the zip archive.
+        folder: where to unpack; it appears only when complete.
+        limit: maximum unpacked size in bytes.
 
     Raises:
-        ValueError: for an archive that holds more bytes, a link, the same name twice, or a path
-            that leads out of the folder; nothing is unpacked.
+        ValueError: if the archive is larger, or has a link, a repeated name, or a path outside
+            the folder; nothing is unpacked.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -38,13 +38,13 @@ def extract(path, folder, limit):
             raise
 
 
-def check_members(path, members, limit):
-    """Refuses an archive that is not plain files and folders of the expected size.
+def check_members(path: pathlib.Path, members: list[zipfile.ZipInfo], limit: int) -> None:
+    """Rejects an archive with anything but plain files and folders of the expected size.
 
     Args:
-        path: of the archive, for messages.
+        path: the archive, for messages.
         members: its `zipfile.ZipInfo` objects.
-        limit: bytes that they may have in all.
+        limit: maximum total size in bytes.
 
     Raises:
         ValueError: see `extract`.
@@ -64,13 +64,8 @@ def check_members(path, members, limit):
         raise ValueError(f"{path} holds the same name twice")
 
 
-def matches(path, folder) -> bool:
-    """Whether a folder holds just what an archive does, by sizes and checksums.
-
-    Args:
-        path: of the zip archive.
-        folder: a `pathlib.Path`.
-    """
+def matches(path: pathlib.Path, folder: pathlib.Path) -> bool:
+    """Whether a folder has exactly the files of an archive, by size and checksum."""
     if not folder.is_dir():
         return False
     found = {
@@ -83,12 +78,12 @@ def matches(path, folder) -> bool:
             file.stat().st_size == members[name].file_size and _crc(file) == members[name].CRC
             for name, file in found.items()
         )
-    except OSError:  # not to be read, or gone: another process may be making it anew
+    except OSError:  # unreadable or gone: another process may be replacing it
         return False
 
 
-def unpacked_bytes(path) -> int:
-    """The bytes of all files in an archive."""
+def unpacked_bytes(path: pathlib.Path) -> int:
+    """The total unpacked size of an archive's files."""
     with zipfile.ZipFile(path) as archive:
         return sum(member.file_size for member in archive.infolist())
 

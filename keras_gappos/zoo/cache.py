@@ -1,4 +1,4 @@
-"""The zoo's files on this machine: verified, whole, and fetched once."""
+"""The cache of the zoo's files: verified, complete, and fetched once."""
 
 import contextlib
 import hashlib
@@ -8,13 +8,14 @@ import shutil
 import warnings
 
 from keras_gappos.zoo import archive
+from keras_gappos.zoo.model import ZooFile
 from keras_gappos.zoo.registry import info
 from keras_gappos.zoo.sources import find_source
 from keras_gappos.zoo.transport import download, longest_time
 
 CACHE_VARIABLE = "KERAS_GAPPOS_CACHE"
 FORMATS = ("weights", "saved_model")
-_QUIET = 5.0  # seconds that nobody is told of, while another process fetches
+_QUIET = 5.0  # seconds to wait for another process before saying so
 
 
 def cache_folder() -> pathlib.Path:
@@ -28,23 +29,23 @@ def cache_folder() -> pathlib.Path:
 
 
 def fetch(name: str, format: str = "weights") -> pathlib.Path:
-    """Gives a pretrained model's file or folder on this machine, fetched if it is not there yet.
+    """Returns the path of a pretrained model's files, fetching them if they are not cached.
 
     Files come from `KERAS_GAPPOS_ZOO` (a folder or URL), from the `zoo` folder of a checkout, or
-    from the URL in the package's metadata. Their size and SHA-256 digest are verified, each time;
-    a damaged one is fetched again. Processes that ask at once fetch once.
+    from the URL in the package's metadata. Size and SHA-256 are verified each time; a damaged
+    file is fetched again. Concurrent processes fetch it once.
 
     Args:
-        name: of a model, see `list_models`.
+        name: a model's name; see `list_models`.
         format: `"weights"`, a `.weights.h5` file, or `"saved_model"`, a folder for
             `tf.saved_model.load`, `keras.layers.TFSMLayer` and TensorFlow Serving.
 
     Returns:
-        A `pathlib.Path`. What lies there is shared: do not change it.
+        A `pathlib.Path`. The files are shared: do not change them.
 
     Raises:
         ValueError: for an unknown name or format.
-        OSError: if the files cannot be had, or the cache cannot be written.
+        OSError: if the files cannot be fetched, or the cache is not writable.
 
     Example:
         >>> keras_gappos.zoo.fetch("gapnet_resnet18.digits_location_3x3_w8").name
@@ -61,7 +62,7 @@ def fetch(name: str, format: str = "weights") -> pathlib.Path:
     if archive.matches(path, folder):
         return folder
     with _writing(path.parent, longest_time(file)):
-        if not archive.matches(path, folder):  # another process may have been at it
+        if not archive.matches(path, folder):  # another process may have done it
             if os.path.lexists(folder):
                 _say(f"{folder} is damaged, and is unpacked again.")
                 _remove(folder)
@@ -69,21 +70,14 @@ def fetch(name: str, format: str = "weights") -> pathlib.Path:
     return folder
 
 
-def fetch_file(file) -> pathlib.Path:
-    """Gives a file of the zoo on this machine, fetched if it is not there yet.
-
-    Args:
-        file: a `ZooFile`.
-
-    Raises:
-        OSError: as `fetch`.
-    """
+def fetch_file(file: ZooFile) -> pathlib.Path:
+    """Returns the path of one file, fetching it if it is not cached; raises like `fetch`."""
     path = cached_path(file)
     if is_intact(path, file):
         return path
     source = find_source()
     with _writing(path.parent, longest_time(file)):
-        if not is_intact(path, file):  # another process may have been at it
+        if not is_intact(path, file):  # another process may have done it
             if os.path.lexists(path):
                 _say(f"{path} is damaged, and is fetched again.")
                 _remove(path)
@@ -91,30 +85,22 @@ def fetch_file(file) -> pathlib.Path:
     return path
 
 
-def cached_path(file) -> pathlib.Path:
-    """Where a `ZooFile` lies on this machine, once it was fetched.
-
-    The digest is part of the path, so that versions of a file do not get into each other's way.
-    """
+def cached_path(file: ZooFile) -> pathlib.Path:
+    """Where the cache keeps a file; the digest in the path keeps versions apart."""
     return cache_folder() / file.path.split("/")[0] / file.sha256[:16] / file.name
 
 
-def is_intact(path, file) -> bool:
-    """Whether what lies at `path` is the `ZooFile`: its bytes are counted and hashed.
-
-    Args:
-        path: a `pathlib.Path`.
-        file: a `ZooFile`.
-    """
+def is_intact(path: pathlib.Path, file: ZooFile) -> bool:
+    """Whether `path` has the size and SHA-256 digest of `file`."""
     try:
         if path.stat().st_size != file.bytes:
             return False
         return digest_of(path) == file.sha256
-    except OSError:  # not there, or not to be read
+    except OSError:  # missing or unreadable
         return False
 
 
-def digest_of(path) -> str:
+def digest_of(path: str | pathlib.Path) -> str:
     """The SHA-256 digest of a file, 64 hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -122,7 +108,7 @@ def digest_of(path) -> str:
 
 @contextlib.contextmanager
 def _locked(folder, patience):
-    """Holds a folder's lock; waits some seconds for another process, whose server may be slow."""
+    """Holds a folder's lock, waiting up to `patience` seconds for another process."""
     import filelock
 
     lock = filelock.FileLock(folder.with_name(f"{folder.name}.lock"))
@@ -145,14 +131,14 @@ def _locked(folder, patience):
 
 @contextlib.contextmanager
 def _writing(folder, patience):
-    """Keeps other processes out of a folder of the cache, and tidies it up first."""
+    """Locks a folder of the cache and removes leftovers first."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder, patience):
             _remove_leftovers(folder)
             yield
     except OSError as error:
-        if error.errno is None:  # about the source: `download` and `find_source` say so themselves
+        if error.errno is None:  # about the source, and says so
             raise
         raise OSError(
             error.errno,
@@ -162,7 +148,7 @@ def _writing(folder, patience):
 
 
 def _remove_leftovers(folder):
-    """Removes what a process that was killed has left: all but whole files and folders."""
+    """Removes the incomplete files and folders of killed processes."""
     for path in folder.iterdir():
         if path.name.startswith(("tmp", archive.UNFINISHED)):
             _remove(path)

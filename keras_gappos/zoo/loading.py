@@ -1,10 +1,12 @@
-"""Pretrained models, built by the registry and filled with verified weights."""
+"""Builds pretrained models from the registry and loads their verified weights."""
 
+import pathlib
 import warnings
 from collections.abc import Callable
 
 import h5py
 import keras
+import numpy as np
 
 from keras_gappos import models
 from keras_gappos.zoo.cache import digest_of, fetch
@@ -22,19 +24,18 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
 def load(name: str) -> keras.Model:
     """Loads a pretrained model, on any backend.
 
-    The network is built by the package's own code and then filled with numbers: nothing from the
-    file is ever run. What it takes and gives, `info` tells; `info(name).preprocess` makes the one
-    of images.
+    The package's own code builds the network, and the file supplies only numbers: no code from it
+    is run. `info(name)` describes inputs and outputs; `info(name).preprocess` prepares images.
 
     Args:
-        name: of a model, see `list_models`.
+        name: a model's name; see `list_models`.
 
     Returns:
-        A Functional `keras.Model`, not compiled, that gives logits.
+        A Functional `keras.Model`, not compiled, that returns logits.
 
     Raises:
         ValueError: for an unknown name, or weights of another model.
-        OSError: if the weights cannot be had; see `fetch`.
+        OSError: if the weights cannot be fetched; see `fetch`.
 
     Example:
         >>> model = keras_gappos.zoo.load("gapnet_resnet18.digits_location_3x3_w8")
@@ -48,14 +49,7 @@ def load(name: str) -> keras.Model:
 
 
 def build(model: ZooModel) -> keras.Model:
-    """Builds a pretrained model's network, with fresh weights.
-
-    Args:
-        model: its entry of the registry.
-
-    Raises:
-        ValueError: for a builder that the package does not have.
-    """
+    """Builds a registered model's network with fresh weights."""
     if model.builder not in BUILDERS:
         raise ValueError(
             f"`builder` must be one of {tuple(BUILDERS)}. Received: {model.builder!r}, of "
@@ -64,22 +58,22 @@ def build(model: ZooModel) -> keras.Model:
     return BUILDERS[model.builder](**model.arguments)
 
 
-def load_weights(network, path, name):
-    """Fills a network with the weights of a file of the zoo.
+def load_weights(network: keras.Model, path: pathlib.Path, name: str) -> None:
+    """Loads a `.weights.h5` file of the zoo into a network.
 
     Args:
-        network: as `build` gives it.
-        path: of the `.weights.h5` file.
-        name: of the model whose weights they must be.
+        network: the result of `build`.
+        path: the file.
+        name: the model that the weights must belong to.
 
     Raises:
-        ValueError: if they do not fit the network; the message names their model and `name`. If it
-            is no such file.
+        ValueError: if it is not a weights file, or has the weights of another model; the message
+            names that model.
     """
     if not h5py.is_hdf5(path):
         raise ValueError(f"{path} is no HDF5 file of weights, such as those of {name!r}")
     try:
-        with warnings.catch_warnings():  # one for each layer that differs: the error says it all
+        with warnings.catch_warnings():  # the error covers the warning for each layer
             warnings.simplefilter("ignore")
             network.load_weights(path)
     except (ValueError, KeyError, OSError) as error:
@@ -88,17 +82,8 @@ def load_weights(network, path, name):
         raise ValueError(f"{path} has the weights of {whose}, not of {name!r}") from error
 
 
-def outputs_of(model: ZooModel, network, inputs):
-    """What a pretrained model answers, as far as it is no matter of chance.
-
-    Args:
-        model: its entry of the registry.
-        network: as `load` gives it.
-        inputs: `(n, height, width, channels)`, as the network takes them.
-
-    Returns:
-        NumPy array: the logits; of a PermuteNet, what its permutation is given.
-    """
+def outputs_of(model: ZooModel, network: keras.Model, inputs: np.ndarray) -> np.ndarray:
+    """The deterministic outputs of a network: logits, or a PermuteNet's latent before shuffling."""
     if model.compared_layer is not None:
         network = keras.Model(network.input, network.get_layer(model.compared_layer).output)
     return keras.ops.convert_to_numpy(network(inputs, training=False))

@@ -1,4 +1,6 @@
-"""What is known about one pretrained model."""
+"""The registry entry of a pretrained model."""
+
+from __future__ import annotations
 
 import dataclasses
 
@@ -22,14 +24,14 @@ class ZooFile:
     unpacked_bytes: int | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The last part of the path."""
         return self.path.rsplit("/", 1)[-1]
 
 
 @dataclasses.dataclass(frozen=True)
 class ZooModel:
-    """A pretrained model of the zoo: what it is, what it takes, what it scores, how it was made.
+    """A pretrained model: network, inputs, scores, training and files.
 
     Attributes:
         name: `architecture.tag`, such as `"augshift_resnet18.cifar10"`.
@@ -92,39 +94,39 @@ class ZooModel:
     files: dict[str, ZooFile]
 
     @property
-    def input_shape(self):
-        """`(height, width, channels)` of what the network takes."""
+    def input_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)` of the network's input."""
         height, width, channels = self.image_shape
         return (self.grid_size * height, self.grid_size * width, channels)
 
     @property
-    def seed(self):
+    def seed(self) -> int:
         """The seed of the training."""
         return self.settings["seed"]
 
     @property
-    def compared_layer(self):
+    def compared_layer(self) -> str | None:
         """The layer whose output `verify` compares, where the network's own is random."""
         return "latent" if self.is_random else None
 
     @property
-    def is_on_grid(self):
-        """Whether the network takes canvases, with an image on one cell of a grid."""
+    def is_on_grid(self) -> bool:
+        """Whether the network's inputs are canvases with an image on one cell of a grid."""
         return self.grid_size > 1
 
     @property
-    def is_random(self):
-        """Whether the network's answers are random by design."""
+    def is_random(self) -> bool:
+        """Whether the network's outputs are random by design."""
         return self.builder == "permutenet"
 
-    def preprocess(self, images) -> np.ndarray:
-        """Turns images into what the network takes; those of a grid's network go onto a canvas yet.
+    def preprocess(self, images: np.ndarray) -> np.ndarray:
+        """Standardizes images for the network; a grid's network needs them on a canvas afterwards.
 
         Args:
             images: `(n, height, width, channels)`, uint8 in [0, 255], or floats in [0, 1].
 
         Returns:
-            float32 of the same shape.
+            A float32 array of the same shape.
 
         Raises:
             ValueError: for another shape, or floats that are not in [0, 1].
@@ -151,17 +153,13 @@ class ZooModel:
         mean, std = np.array(self.mean, "float32"), np.array(self.std, "float32")
         return (images.astype("float32") - mean) / std
 
-    def to_json(self):
-        """The entry as a dictionary that JSON can hold."""
+    def to_json(self) -> dict:
+        """The entry as a JSON-compatible dictionary."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, entry):
-        """The entry that `to_json` has made a dictionary of.
-
-        Raises:
-            ValueError: for a dictionary of another make.
-        """
+    def from_json(cls, entry: dict) -> ZooModel:
+        """Restores an entry from `to_json`; raises a `ValueError` for other keys."""
         names = {field.name for field in dataclasses.fields(cls)}
         if entry.keys() != names:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Weights that PyTorch has trained, in the package's networks."""
+"""Loads PyTorch weights into the package's networks."""
 
 import dataclasses
 import pathlib
@@ -30,7 +30,7 @@ _ESSENTIAL = re.compile(r"(layer\d+\.|pre_classifier\.).*(weight|bias|running_me
 
 @dataclasses.dataclass(frozen=True)
 class PyTorchReport:
-    """What came of the keys of a PyTorch state dict.
+    """How the keys of a PyTorch state dict were used.
 
     Attributes:
         used: dictionary from key, without `module.`, to the path of the Keras variable that it
@@ -49,7 +49,7 @@ class PyTorchReport:
 
 
 def load_pytorch_weights(model: keras.Model, path: str | pathlib.Path) -> PyTorchReport:
-    """Fills a network with weights from a file of PyTorch.
+    """Loads a PyTorch weights file into a network.
 
     It reads ResNets as the paper's authors have them (`conv1`, `layer1.0.conv1`, `shortcut.0`,
     `pre_classifier`, `linear_location`), as torchvision has them (`downsample.0`, `fc`), and as

@@ -1,23 +1,24 @@
-"""Which pretrained models there are: the registry, a JSON file inside the package."""
+"""The registry of pretrained models, a JSON file inside the package."""
 
 import copy
 import difflib
 import fnmatch
 import functools
 import json
+from collections.abc import Iterable
 from importlib import resources
 
 from keras_gappos.zoo.model import ZooModel
 
-FORMAT = 1  # of registry.json; a reader refuses a higher one
+FORMAT = 1  # of registry.json; higher ones are rejected
 FILE_NAME = "registry.json"
 
 
 def list_models(pattern: str | None = None) -> list[str]:
-    """Names of the pretrained models, in alphabetical order. Touches no network.
+    """Names of the pretrained models, in alphabetical order; works offline.
 
     Args:
-        pattern: with `*` and `?`, such as `"*cifar10*"`; `None` lists all.
+        pattern: a pattern with `*` and `?`, such as `"*cifar10*"`; `None` lists all.
 
     Returns:
         A list of names, empty if none matches.
@@ -30,10 +31,10 @@ def list_models(pattern: str | None = None) -> list[str]:
 
 
 def info(name: str) -> ZooModel:
-    """All there is to know about a pretrained model. Touches no network.
+    """Describes a pretrained model; works offline.
 
     Args:
-        name: of the model, such as `"resnet18.cifar10"`.
+        name: the model's name, such as `"resnet18.cifar10"`.
 
     Returns:
         A `ZooModel`: builder, task, data, preprocessing, figures, files.
@@ -49,23 +50,18 @@ def info(name: str) -> ZooModel:
             "`name` must be a model of the zoo; `keras_gappos.zoo.list_models()` lists them. "
             f"Received: name={name!r}.{hint}"
         )
-    return copy.deepcopy(models[name])  # its dictionaries are the caller's own
+    return copy.deepcopy(models[name])  # the caller may change its dictionaries
 
 
-def nearest(text, names) -> str | None:
-    """The name that is most like a text: of those that have the text in them, if any do.
-
-    Args:
-        text: what was asked for.
-        names: an iterable of names.
-    """
+def nearest(text: str, names: Iterable[str]) -> str | None:
+    """The name most similar to a text, preferring names that contain it."""
     having = [name for name in names if text and text in name]
     near = difflib.get_close_matches(text, having or names, n=1, cutoff=0.0 if having else 0.4)
     return near[0] if near else None
 
 
-def owner_of(digest) -> str | None:
-    """The model that has a file of this SHA-256 digest, as a file is told by its content."""
+def owner_of(digest: str) -> str | None:
+    """The model that has a file with this SHA-256 digest."""
     models = _models().values()
     owners = (m.name for m in models for file in m.files.values() if file.sha256 == digest)
     return next(owners, None)
@@ -81,7 +77,7 @@ def parse_registry(text: str) -> dict[str, ZooModel]:
         Dictionary from name to `ZooModel`.
 
     Raises:
-        ValueError: for a registry of a newer version of this package, or none at all.
+        ValueError: for a damaged registry, or one of a newer version of this package.
     """
     try:
         content = json.loads(text)
@@ -91,7 +87,7 @@ def parse_registry(text: str) -> dict[str, ZooModel]:
         models = [] if version > FORMAT else [ZooModel.from_json(m) for m in content["models"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"The zoo's registry is damaged: {error!r}. Install it again.") from error
-    if version > FORMAT:  # who knows what is in it
+    if version > FORMAT:
         raise ValueError(
             f"The zoo's registry has format {version}, and this version of keras-gappos reads "
             f"formats up to {FORMAT}. Upgrade keras-gappos."
@@ -99,12 +95,8 @@ def parse_registry(text: str) -> dict[str, ZooModel]:
     return {model.name: model for model in models}
 
 
-def format_registry(models) -> str:
-    """The registry's text: the models by name, whatever their order.
-
-    Args:
-        models: an iterable of `ZooModel`.
-    """
+def format_registry(models: Iterable[ZooModel]) -> str:
+    """The registry's JSON text, sorted by name."""
     entries = [model.to_json() for model in sorted(models, key=lambda model: model.name)]
     return json.dumps({"format": FORMAT, "models": entries}, indent=1) + "\n"
 

@@ -1,4 +1,4 @@
-"""The transport of one file of the zoo, which nobody sees before it is whole."""
+"""Downloads or copies one file; it appears only when complete and verified."""
 
 import errno
 import hashlib
@@ -9,8 +9,9 @@ import threading
 import time
 import urllib.parse
 
+from keras_gappos.zoo.model import ZooFile
 from keras_gappos.zoo.registry import owner_of
-from keras_gappos.zoo.sources import SOURCE_VARIABLE, check_url, without_password
+from keras_gappos.zoo.sources import SOURCE_VARIABLE, Source, check_url, without_password
 
 _RETRIES = 2
 _TIMEOUT = (10, 20)  # seconds to connect, and to wait for the next piece of an answer
@@ -19,17 +20,17 @@ _PIECE = 1 << 16  # bytes
 _PROGRESS_FROM = 1 << 20  # bytes; smaller files are there at once
 
 
-def download(file, source, path):
-    """Puts a file of the zoo at `path`, once its size and its digest are what they must be.
+def download(file: ZooFile, source: Source, path: pathlib.Path) -> None:
+    """Downloads or copies a file to `path` and verifies its size and digest.
 
     Args:
         file: a `ZooFile`.
         source: a `Source`.
-        path: where to put it, a `pathlib.Path` in a folder that is there.
+        path: the target, in an existing folder.
 
     Raises:
-        OSError: if it cannot be had, after some retries, or is not what the registry says, or the
-            disk is full; nothing is left behind.
+        OSError: if it cannot be fetched after retries, differs from the registry, or the disk is
+            full; nothing is left behind.
     """
     import pooch
 
@@ -48,7 +49,7 @@ def download(file, source, path):
     except (ValueError, OSError) as error:  # those of requests are OSErrors
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise  # about where it goes, not where it comes from
-        # What the error was raised from may show a password in a traceback.
+        # The cause may show a password in a traceback.
         cause = error if source.shown == source.place else None
         raise OSError(
             f"Could not fetch {file.path} from {source.shown}: {_reason(error)}. Set "
@@ -90,8 +91,8 @@ def _from_url(url, target, file):
     _run_in_time(work, _time_for(file), checked.close)
 
 
-def longest_time(file) -> float:
-    """How long `download` of a `ZooFile` may take, in seconds."""
+def longest_time(file: ZooFile) -> float:
+    """The longest time that `download` may take, in seconds."""
     return (1 + _RETRIES) * _time_for(file)
 
 

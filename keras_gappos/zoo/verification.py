@@ -1,11 +1,10 @@
-"""Whether the zoo's files on this machine are what they were, and answer as they did."""
+"""Verifies cached files by SHA-256, and networks by their stored outputs."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -25,12 +24,12 @@ _BAD = ("damaged", "differs", "failed")
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What came of looking at one file, or of asking one network.
+    """The result of checking one file or one network.
 
     Attributes:
         model: the model's name.
-        part: `"weights"`, `"saved_model"`, `"saved_model, unpacked"` or `"sample"`; or what was
-            asked, such as `"tf.saved_model.load"`.
+        part: `"weights"`, `"saved_model"`, `"saved_model, unpacked"` or `"sample"`; or the
+            network's loader, such as `"tf.saved_model.load"`.
         state: of a file `"intact"`, `"not cached"`, `"damaged"`, or `"not checked"`; of a network
             `"same outputs"`, `"differs"`, `"failed"` or `"skipped"`.
         detail: the reason, or the remedy; may be empty.
@@ -42,22 +41,18 @@ class Finding:
     detail: str = ""
 
     @property
-    def is_bad(self):
-        """Whether something is wrong; what is not cached, or was skipped, is not."""
+    def is_bad(self) -> bool:
+        """Whether the check failed; uncached files and skipped checks are fine."""
         return self.state in _BAD
 
 
-def verify(
-    name: str | None = None,
-    reload: bool = False,
-    on_finding: Callable[[Finding], None] | None = None,
-) -> list[Finding]:
-    """Hashes the zoo's files in the cache again, and on demand asks the networks again.
+def verify(name: str | None = None, reload: bool = False, on_finding=None) -> list[Finding]:
+    """Verifies the cached files, and with `reload` the networks' outputs.
 
     Without `reload` nothing is fetched, loaded or changed.
 
     Args:
-        name: of a model, see `list_models`; `None` takes all.
+        name: a model's name, see `list_models`; `None` means all.
         reload: whether to load each model, fetching what is not there or damaged, to run it on its
             stored input, and to compare its outputs with the stored ones: they must be alike to
             `TOLERANCE` of the largest one, and have the same top-1. On TensorFlow the SavedModel
