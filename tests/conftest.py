@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Read by JAX and TensorFlow alike. The programs of these tests run for less time than LLVM needs
-# to optimise them.
+# to optimize them.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras

@@ -134,7 +134,7 @@ def test_tuning_without_keras_tuner_says_what_to_install(monkeypatch):
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 def test_gapnet_trains_on_jax_without_tensorflow():
-    # Optimising the program would take XLA longer than all the rest.
+    # Optimizing the program would take XLA longer than all the rest.
     flags = "--xla_backend_optimization_level=0"
     message, last = run(WITHOUT_TENSORFLOW, KERAS_BACKEND="jax", XLA_FLAGS=flags)
     assert "pip install tensorflow tensorflow-datasets" in message

@@ -1,4 +1,4 @@
-"""Parts of an image: halves, the centre, boxes, masks."""
+"""Parts of an image: halves, the center, boxes, masks."""
 
 import operator
 

@@ -5,7 +5,8 @@ import numpy as np
 from keras import ops
 
 from keras_gappos.layers import shift_images
-from keras_gappos.predictions import check_channels_last, decision_threshold, top1
+from keras_gappos.predictions import decision_threshold, top1
+from keras_gappos.surgery.latent import check_channels_last
 
 # What NumPy calls the fill modes of `shift_images`.
 _PAD_MODES = {"constant": "constant", "nearest": "edge", "reflect": "symmetric", "wrap": "wrap"}

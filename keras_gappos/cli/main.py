@@ -60,7 +60,7 @@ def demo(settings: Annotated[DemoSettings, _NAMELESS]) -> None:
             tasks=("location",),
             width=8,
             epochs=4,
-            stop_at=99.9,
+            target_accuracy=99.9,
             batch_size=32,
             flip=False,
             test_passes=2,

@@ -14,8 +14,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from keras_gappos import zoo
-from keras_gappos.experiments import catalog as scoring
-from keras_gappos.zoo import publish as publishing
+from keras_gappos.experiments import catalog
 from keras_gappos.zoo import sources
 from keras_gappos.zoo.cache import cached_path
 from keras_gappos.zoo.card import TITLES, format_card
@@ -155,7 +154,7 @@ def score(name: _Name, data_dir: str | None = None) -> None:
     Args:
         data_dir: Folder of prepared TensorFlow Datasets; None is ~/tensorflow_datasets.
     """
-    figures = scoring.score(name, data_dir)
+    figures = catalog.score(name, data_dir)
     Console().print(make_score_table(zoo.info(name), figures))
 
 
@@ -202,7 +201,7 @@ def add(
             "`zoo_dir` must be given where the package does not run in a checkout. Received: None"
         )
     registry_folder = registry_dir or pathlib.Path(zoo.__file__).parent
-    publishing.publish(results_dir, zoo_folder, registry_folder, tag, replace, data_note)
+    catalog.publish(results_dir, zoo_folder, registry_folder, tag, replace, data_note)
 
 
 @contextlib.contextmanager

@@ -1,13 +1,15 @@
-"""The scores of a pretrained model's card, measured again by the experiment's own code."""
+"""What the command line and the zoo need of the experiments: scores of a card, and publishing."""
 
 from keras_gappos.experiments.attack import run as attack
 from keras_gappos.experiments.attack.data import load_segmentation
 from keras_gappos.experiments.engine.data import load_images
 from keras_gappos.experiments.engine.precision import dtype_policy
-from keras_gappos.experiments.engine.zoo_entry import settings_of
+from keras_gappos.experiments.engine.results import read_results
+from keras_gappos.experiments.engine.zoo_entry import publications, settings_of
 from keras_gappos.experiments.invariance import run as invariance
 from keras_gappos.experiments.location import run as location
 from keras_gappos.zoo import fetch, info
+from keras_gappos.zoo import publish as zoo_publish
 from keras_gappos.zoo.loading import build, load_weights
 
 
@@ -52,3 +54,12 @@ def _attack(settings, key, network):
 
 
 _SCORES = {"location": _location, "invariance": _invariance, "attack": _attack}
+
+
+def publish(*args, **kwargs):
+    """Adds an experiment's networks to the zoo: `zoo.publish.publish` with these experiments."""
+    return zoo_publish.publish(*args, **kwargs, entries_of=_entries_of)
+
+
+def _entries_of(results, tag):
+    return publications(read_results(results), tag)

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 from keras import ops
 
-from keras_gappos.predictions import check_channels_last, find_latent_layer
+from keras_gappos.surgery.latent import check_channels_last, find_latent_layer
 from keras_gappos.surgery.recorded_graph import RecordedGraph
 
 _AVERAGES = (

@@ -17,13 +17,8 @@ from keras_gappos.arguments import (
     visible_array,
 )
 from keras_gappos.layers.random_shift import FILL_MODES, draw_offsets, shift_images
-from keras_gappos.predictions import (
-    check_channels_last,
-    decision_threshold,
-    find_latent_layer,
-    top1,
-    with_latent,
-)
+from keras_gappos.predictions import decision_threshold, top1
+from keras_gappos.surgery.latent import check_channels_last, find_latent_layer, with_latent
 from keras_gappos.training.prepared_model import PreparedModel
 
 # What `prepare` calls a batch of two copies, so that `call` knows it from a batch as it came.

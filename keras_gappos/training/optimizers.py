@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 
-def annealed_sgd(
+def warmup_cosine_sgd(
     learning_rate: float,
     batch_size: int,
     steps: int,
@@ -17,13 +17,13 @@ def annealed_sgd(
     Args:
         learning_rate, batch_size, steps, warmup: as in `annealed_learning_rate`.
         weight_decay: each step takes this times the learning rate off the kernels, not off biases
-            and batch normalisation; it bypasses the momentum. At least 0.
+            and batch normalization; it bypasses the momentum. At least 0.
 
     Returns:
         A `keras.optimizers.SGD`.
 
     Example:
-        >>> optimizer = annealed_sgd(0.1, batch_size=64, steps=100)
+        >>> optimizer = warmup_cosine_sgd(0.1, batch_size=64, steps=100)
         >>> round(float(optimizer.learning_rate), 6)
         0.0
     """

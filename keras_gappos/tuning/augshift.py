@@ -4,7 +4,7 @@ from keras_gappos import models, training
 from keras_gappos.analysis.consistency.callback import ShiftConsistencyCallback
 from keras_gappos.arguments import integer
 from keras_gappos.layers.random_shift import FILL_MODES
-from keras_gappos.training.optimizers import annealed_learning_rate, annealed_sgd
+from keras_gappos.training.optimizers import annealed_learning_rate, warmup_cosine_sgd
 from keras_gappos.tuning.hypermodel import ClassifierHyperModel, check_image_shape
 from keras_gappos.tuning.space import Choices, Range
 
@@ -126,7 +126,7 @@ class AugShiftHyperModel(ClassifierHyperModel):
 
     def make_optimizer(self, values):
         """SGD, as in the experiments."""
-        return annealed_sgd(
+        return warmup_cosine_sgd(
             values["learning_rate"],
             values["batch_size"],
             steps=1,

@@ -45,7 +45,7 @@ def format_card(model: ZooModel) -> str:
         "## Data",
         _wrapped(
             f"Trained on {model.train_images:,} images of {model.dataset} for {model.epochs} "
-            f"epochs. {model.data_licence} {model.data_note}"
+            f"epochs. {model.data_license} {model.data_note}"
         ),
         "## Scores",
         _figures(model),

@@ -87,3 +87,25 @@ def outputs_of(model: ZooModel, network: keras.Model, inputs: np.ndarray) -> np.
     if model.compared_layer is not None:
         network = keras.Model(network.input, network.get_layer(model.compared_layer).output)
     return keras.ops.convert_to_numpy(network(inputs, training=False))
+
+
+def load_given_weights(network, path, kind):
+    """Loads a weights file into a network.
+
+    Args:
+        network: an untrained network.
+        path: of a `.weights.h5` file.
+        kind: what the weights must be of, for the message.
+
+    Raises:
+        ValueError: if they are of another network.
+    """
+    try:
+        with warnings.catch_warnings():  # one for each layer that differs: the error says it all
+            warnings.simplefilter("ignore")
+            network.load_weights(pathlib.Path(path).expanduser())
+    except (ValueError, OSError, KeyError) as error:
+        reason = [*str(error).strip().splitlines(), type(error).__name__][0]
+        raise ValueError(
+            f"`weights` must be those of {kind}. Received: weights={str(path)!r} ({reason})"
+        ) from error

@@ -41,7 +41,7 @@ class ZooModel:
         task: `"classification"`, `"location"` (of an image on a grid) or `"segmentation"`.
         grid_size: cells along each side of the canvas that the network takes; 1 is plain images.
         dataset: name of the data set it was trained on.
-        data_licence: what is known about the data set's licence.
+        data_license: what is known about the data set's license.
         data_note: what else is to be known about the data, may be empty.
         class_names: what the outputs stand for, in their order.
         image_shape: `(height, width, channels)` of one image, before it is put on a canvas.
@@ -71,7 +71,7 @@ class ZooModel:
     task: str
     grid_size: int
     dataset: str
-    data_licence: str
+    data_license: str
     data_note: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]

@@ -11,14 +11,11 @@ import h5py
 import keras
 import numpy as np
 
-from keras_gappos.experiments.engine.given_weights import load_given_weights
-from keras_gappos.experiments.engine.results import read_results
-from keras_gappos.experiments.engine.zoo_entry import publications
 from keras_gappos.files import replacing
 from keras_gappos.zoo import ZooFile, ZooModel, archive
 from keras_gappos.zoo.cache import digest_of
 from keras_gappos.zoo.card import format_card, format_readme
-from keras_gappos.zoo.loading import build, outputs_of
+from keras_gappos.zoo.loading import build, load_given_weights, outputs_of
 from keras_gappos.zoo.registry import FILE_NAME, format_registry, parse_registry
 
 LIMITS = {"weights": 25_000_000, "saved_model": 50_000_000}  # bytes of a file
@@ -33,7 +30,15 @@ _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
 
 
 def publish(
-    results_dir, zoo_dir, registry_dir, tag=None, replace=False, data_note=None, log=print
+    results_dir,
+    zoo_dir,
+    registry_dir,
+    tag=None,
+    replace=False,
+    data_note=None,
+    log=print,
+    *,
+    entries_of,
 ) -> list[ZooModel]:
     """Adds the networks that an experiment has trained to the zoo, or brings them up to date.
 
@@ -49,6 +54,8 @@ def publish(
         data_note: what else is to be known about the data, for the cards; `None` keeps what the
             models' cards have.
         log: function of a line of text.
+        entries_of: function of (path of `results.json`, tag) that gives the networks to publish,
+            as `keras_gappos.experiments.catalog` does: `name`, `fields` of a `ZooModel`, and `row`.
 
     Returns:
         The entries of these networks.
@@ -68,7 +75,7 @@ def publish(
     zoo_dir = pathlib.Path(zoo_dir).expanduser().absolute()
     registry = pathlib.Path(registry_dir) / FILE_NAME
     models = parse_registry(registry.read_text("utf-8")) if registry.is_file() else {}
-    found = publications(read_results(results), tag)
+    found = entries_of(results, tag)
     place = pathlib.Path(os.path.relpath(results, zoo_dir.parent)).as_posix()
     if not replace:
         _check_owners([publication.name for publication in found], models, place)

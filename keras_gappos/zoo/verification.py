@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -46,7 +47,11 @@ class Finding:
         return self.state in _BAD
 
 
-def verify(name: str | None = None, reload: bool = False, on_finding=None) -> list[Finding]:
+def verify(
+    name: str | None = None,
+    reload: bool = False,
+    on_finding: Callable[[Finding], None] | None = None,
+) -> list[Finding]:
     """Verifies the cached files, and with `reload` the networks' outputs.
 
     Without `reload` nothing is fetched, loaded or changed.

@@ -103,7 +103,8 @@ def test_every_setting_is_a_flag(monkeypatch):
     flags = (
         "--dataset mnist --data-dir d --output-dir o --grids 2 4 --tasks class --networks gapnet"
     )
-    flags += " --depth 34 --width 8 --epochs 3 --location-epochs 2 --stop-at 99 --train-images 9"
+    flags += " --depth 34 --width 8 --epochs 3 --location-epochs 2 --target-accuracy 99"
+    flags += " --train-images 9"
     flags += " --test-images 8 --test-passes 1 --batch-size 7 --learning-rate 0.1 --no-flip"
     flags += " --no-normalize --precision mixed_float16 --seed 5 --no-show-images"
     flags += " --distribute mirrored --jit-compile off"
@@ -122,8 +123,8 @@ def test_every_setting_of_invariance_is_a_flag(monkeypatch):
     )
     flags = "--dataset mnist --data-dir d --output-dir o --methods augshift shift --depth 34"
     flags += " --width 8 --stem imagenet --epochs 3 --batch-size 7 --learning-rate 0.2 --warmup 0.1"
-    flags += " --weight-decay 0 --no-flip --max-shift 2 --consistency-weights 3 5 --weight-epochs 2"
-    flags += " --weight-images 90 --validation-images 9 --weight-tolerance 0.5 --train-images 99"
+    flags += " --weight-decay 0 --no-flip --max-shift 2 --consistency-weights 3 5 --search-epochs 2"
+    flags += " --search-images 90 --validation-images 9 --weight-tolerance 0.5 --train-images 99"
     flags += " --test-images 8 --consistency-images 6 --trials 2 --no-normalize"
     flags += " --train-shift 3 --fill-mode wrap --precision mixed_float16 --seed 5"
     flags += " --distribute jax --jit-compile on"

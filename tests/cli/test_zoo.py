@@ -75,7 +75,7 @@ def test_info_tells_all_of_the_entry(register, capsys, offline):
     register(model)
     assert run("info", model.name) == 0
     text = capsys.readouterr().out
-    facts = [model.name, model.command, model.data_licence, model.results, model.commit[:12]]
+    facts = [model.name, model.command, model.data_license, model.results, model.commit[:12]]
     facts += ["31.5", "78.8", "a, b, c, d", "random by design", f'kg.zoo.load("{model.name}")']
     facts += ["kg.models.permutenet(depth=18, input_shape=(16, 16, 1), num_outputs=4", "seed: `7`"]
     facts += [model.files["weights"].sha256, "not cached", model.experiment, "keras 3"]

@@ -20,7 +20,7 @@ def test_growing_interpolates_between_the_centres_of_pixels():
 
 
 def test_shrinking_smooths_with_a_triangle_as_wide_as_two_new_pixels():
-    # To half the size: centre at 1, distances 1/2, 1/2, 3/2 of a half-width of 2.
+    # To half the size: center at 1, distances 1/2, 1/2, 3/2 of a half-width of 2.
     weights = np.array([0.75, 0.75, 0.25]) / 1.75
     smoothed = resize_image(row(10, 90, 250, 40), (1, 2)).flatten()
     expected = [weights @ [10, 90, 250], weights @ [40, 250, 90]]
@@ -84,7 +84,7 @@ def test_sets_are_resized_while_they_are_loaded():
     images, masks = load("shapes", "test", limit=2, size=(32, 48))
     whole, all_masks = load("shapes", "test", limit=2)
     np.testing.assert_array_equal(images[1], resize_image(whole[1], (32, 48)))
-    # At half the size a new centre lies on a corner: the pixel below and to the right of it.
+    # At half the size a new center lies on a corner: the pixel below and to the right of it.
     np.testing.assert_array_equal(masks, all_masks[:, 1::2, 1::2])
 
 

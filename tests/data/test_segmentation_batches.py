@@ -8,7 +8,7 @@ from keras_gappos.data import SegmentationBatches
 from keras_gappos.data.segmentation_batches import crop_scaled, scaled_size
 
 RNG = np.random.default_rng(0)
-# The mask of each pixel can be read off its colour, whatever is done to both.
+# The mask of each pixel can be read off its color, whatever is done to both.
 MASKS = RNG.integers(0, 5, (12, 10, 14)).astype("uint8")
 IMAGES = (50 * MASKS[..., None] + [0, 1, 2]).astype("uint8")
 VOID, FILL = 5, (250, 251, 252)
@@ -58,7 +58,7 @@ def test_outside_of_images_that_are_smaller_is_fill_and_void():
     assert max(corners) <= (2, 6)
 
 
-def test_the_fill_is_the_mean_colour_unless_given():
+def test_the_fill_is_the_mean_color_unless_given():
     images, masks = epoch(batches(size=(12, 14), void=VOID), 0)
     mean = np.round(IMAGES.mean((0, 1, 2)))
     np.testing.assert_allclose(images[masks == VOID] * 255, np.tile(mean, (12 * 28, 1)), atol=1e-4)

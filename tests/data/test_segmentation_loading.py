@@ -80,7 +80,7 @@ def test_masks_of_another_size_than_their_images_are_refused(tmp_path):
 
 @pytest.mark.tensorflow
 def test_cityscapes_come_with_the_classes_that_count(tmp_path):
-    # 7 road, 33 bicycle, 0 unlabelled, 255 licence plate, 11 building, 9 parking.
+    # 7 road, 33 bicycle, 0 unlabelled, 255 license plate, 11 building, 9 parking.
     labels = np.array([[7, 33, 0], [255, 11, 9]], "uint8")
     config = "semantic_segmentation"
     store_masks(tmp_path, IMAGES[:1, :2, :3], labels[None], "cityscapes", config, "image_left")
@@ -107,7 +107,7 @@ def test_a_folder_without_a_prepared_set_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("name, classes", [("shapes", 7), ("camvid", 11), ("cityscapes", 19)])
-def test_known_sets_have_a_name_and_a_colour_for_each_class(name, classes):
+def test_known_sets_have_a_name_and_a_color_for_each_class(name, classes):
     info = segmentation_info(name)
     assert info.num_classes == classes == info.void
     assert len(set(info.class_names)) == len(set(info.colors)) == classes
@@ -115,7 +115,7 @@ def test_known_sets_have_a_name_and_a_colour_for_each_class(name, classes):
     assert segmentation_info(f"{name}/semantic_segmentation:1.0.0") is info
 
 
-def test_masks_are_painted_in_their_colours_and_void_black():
+def test_masks_are_painted_in_their_colors_and_void_black():
     info = segmentation_info("camvid")
     painted = info.paint([[0, 3], [11, 10]])
     assert painted.dtype == "uint8"

@@ -15,7 +15,7 @@ def train():
 
 @pytest.fixture(scope="module")
 def pieces(train):
-    """Of each shape in the training images: class, column of its centre, area, mean colour."""
+    """Of each shape in the training images: class, column of its center, area, mean color."""
     found = []
     for image, mask in zip(*train):
         parts, _ = ndimage.label(mask != GROUND)
@@ -65,7 +65,7 @@ def test_the_side_alone_decides_between_classes_of_position(pieces):
 
 
 @pytest.mark.parametrize("pair", [TRIANGLE, CROSS])
-def test_area_and_colour_do_not_tell_the_sides_apart(pieces, pair):
+def test_area_and_color_do_not_tell_the_sides_apart(pieces, pair):
     left, right = (pieces[pieces[:, 0] == label][:, 2:] for label in pair)
     error = np.sqrt(left.var(0) / len(left) + right.var(0) / len(right))
     assert min(len(left), len(right)) > 100

@@ -70,5 +70,5 @@ def test_the_second_replica_draws_what_no_neighbouring_seed_draws():
         strategy.run(lambda: keras.random.uniform((4,), seed=generator))
     )
     for seed in range(20):
-        neighbour = SeedGenerator(seed)
-        assert not any(np.array_equal(second, draw(neighbour)) for _ in range(5))
+        neighbor = SeedGenerator(seed)
+        assert not any(np.array_equal(second, draw(neighbor)) for _ in range(5))

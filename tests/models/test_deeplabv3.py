@@ -147,7 +147,7 @@ def test_void_pixels_alone_teach_nothing_and_others_do():
         np.testing.assert_array_equal(old, new.numpy())
     model.train_on_batch(x, np.where(np.arange(32) < 16, void, 1))
     for old, new in zip(before, kernels):
-        # A 3x3 kernel whose rate exceeds the map learns in its centre alone.
+        # A 3x3 kernel whose rate exceeds the map learns in its center alone.
         assert (old != new.numpy()).any(), new.path
 
 

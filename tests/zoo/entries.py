@@ -21,7 +21,7 @@ def entry(name="resnet18.digits", **values):
         "task": "classification",
         "grid_size": 1,
         "dataset": "digits",
-        "data_licence": "BSD",
+        "data_license": "BSD",
         "data_note": "",
         "class_names": ("zero", "one", "two"),
         "image_shape": (8, 8, 1),

@@ -14,17 +14,17 @@ def zoo_file(content, path="net.digits/model.weights.h5"):
 
 
 class Server:
-    """Serves one content, as its `behaviour` says; counts the requests.
+    """Serves one content, as its `behavior` says; counts the requests.
 
     Args:
         content: bytes of every file.
-        behaviour: "good", "cut", "wrong_bytes", "too_long", "error_then_good", "error",
+        behavior: "good", "cut", "wrong_bytes", "too_long", "error_then_good", "error",
             "redirect_for_ever", "redirect_once", "redirect_with_much", "other_scheme",
             "other_host", "hang", or "slow".
     """
 
-    def __init__(self, content, behaviour="good"):
-        self.content, self.behaviour, self.requests = content, behaviour, 0
+    def __init__(self, content, behavior="good"):
+        self.content, self.behavior, self.requests = content, behavior, 0
         self.sent = 0  # bytes, beside a redirect
         server = self
 
@@ -32,7 +32,7 @@ class Server:
             def do_GET(self):
                 server.requests += 1
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    getattr(server, f"_{server.behaviour}")(self)
+                    getattr(server, f"_{server.behavior}")(self)
 
             def log_message(self, *_):
                 pass

@@ -13,7 +13,7 @@ def make(path, entries):
     return path
 
 
-def test_unpacks_and_recognises_it(tmp_path):
+def test_unpacks_and_recognizes_it(tmp_path):
     path = make(tmp_path / "a.zip", [("saved_model.pb", b"graph"), ("variables/data", b"1234")])
     folder = tmp_path / "a"
     assert not archive.matches(path, folder)

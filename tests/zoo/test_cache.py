@@ -28,8 +28,8 @@ def folder(tmp_path, monkeypatch):
 
 
 @contextlib.contextmanager
-def serving(monkeypatch, behaviour="good", content=CONTENT):
-    with Server(content, behaviour) as server:
+def serving(monkeypatch, behavior="good", content=CONTENT):
+    with Server(content, behavior) as server:
         monkeypatch.setenv("KERAS_GAPPOS_ZOO", server.url)
         yield server
 
@@ -162,7 +162,7 @@ def test_a_process_killed_in_the_middle(monkeypatch, folder):
         os.kill(int(line), signal.SIGKILL)
         process.communicate()
         assert files_in(folder) not in ([], ["model.weights.h5"])  # it has left a part
-        server.behaviour = "good"
+        server.behavior = "good"
         assert cache.fetch_file(zoo_file(CONTENT)).read_bytes() == CONTENT
     assert files_in(folder) == ["model.weights.h5"]
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from keras_gappos import models
+from keras_gappos.experiments import catalog
 from keras_gappos.experiments.catalog import score
 from keras_gappos.experiments.engine.zoo_entry import publications
 from keras_gappos.experiments.location import run as location
@@ -74,7 +75,7 @@ def published(results):
     entries = [
         entry
         for folder in sorted(results.iterdir())
-        for entry in publishing.publish(folder, zoo, zoo, log=lambda line: None)
+        for entry in catalog.publish(folder, zoo, zoo, log=lambda line: None)
     ]
     return zoo, {entry.name: entry for entry in entries}
 
@@ -120,7 +121,7 @@ def load_output(entry, zoo):
 def test_published_again_nothing_changes(published, results):
     zoo, _ = published
     before = {path: path.read_bytes() for path in zoo.rglob("*") if path.is_file()}
-    publishing.publish(results / "location", zoo, zoo, log=lambda line: None)
+    catalog.publish(results / "location", zoo, zoo, log=lambda line: None)
     assert {path: path.read_bytes() for path in zoo.rglob("*") if path.is_file()} == before
 
 
@@ -219,7 +220,7 @@ def test_archives_of_the_same_files_are_equal(tmp_path):
 def test_what_is_too_large_is_refused_and_the_registry_kept(results, tmp_path, monkeypatch):
     monkeypatch.setitem(publishing.LIMITS, "weights", 1000)
     with pytest.raises(ValueError, match=r"at most 1,000 bytes. Received: \d+,\d+"):
-        publishing.publish(results / "invariance", tmp_path, tmp_path, log=lambda line: None)
+        catalog.publish(results / "invariance", tmp_path, tmp_path, log=lambda line: None)
     assert not (tmp_path / "registry.json").exists()
     assert not list(tmp_path.rglob("*.h5"))
 
@@ -227,7 +228,7 @@ def test_what_is_too_large_is_refused_and_the_registry_kept(results, tmp_path, m
 def test_a_zoo_stays_as_it_was_where_something_is_refused(results, tmp_path, monkeypatch):
     shutil.copytree(results, tmp_path / "results")
     publish = functools.partial(
-        publishing.publish, tmp_path / "results/invariance", tmp_path, tmp_path, log=lambda _: None
+        catalog.publish, tmp_path / "results/invariance", tmp_path, tmp_path, log=lambda _: None
     )
     publish()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -245,7 +246,7 @@ def test_a_zoo_stays_as_it_was_where_something_is_refused(results, tmp_path, mon
 def test_a_model_of_other_results_is_not_replaced_unasked(results, tmp_path):
     def publish(folder, **arguments):
         arguments = {"log": lambda _: None, **arguments}
-        return publishing.publish(tmp_path / folder, tmp_path / "zoo", tmp_path, **arguments)
+        return catalog.publish(tmp_path / folder, tmp_path / "zoo", tmp_path, **arguments)
 
     for folder in ("one", "two"):
         shutil.copytree(results / "invariance", tmp_path / folder)
@@ -296,7 +297,7 @@ def test_a_card_names_the_commit_that_has_the_results(tmp_path, committed):
 
 def test_results_that_the_zoo_does_not_take(tmp_path, results):
     with pytest.raises(FileNotFoundError):
-        publishing.publish(tmp_path / "nowhere", tmp_path, tmp_path)
+        catalog.publish(tmp_path / "nowhere", tmp_path, tmp_path)
     content = json.loads((results / "attack/results.json").read_text())
     with pytest.raises(ValueError, match=r"results of one of .*Received: 'channels'"):
         publications({**content, "experiment": "channels"})
@@ -308,4 +309,4 @@ def test_results_that_the_zoo_does_not_take(tmp_path, results):
 def test_other_backends_say_what_to_set(monkeypatch, results, tmp_path):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="set KERAS_BACKEND=tensorflow"):
-        publishing.publish(results / "location", tmp_path, pathlib.Path(tmp_path))
+        catalog.publish(results / "location", tmp_path, pathlib.Path(tmp_path))

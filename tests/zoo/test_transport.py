@@ -25,17 +25,17 @@ def download(server, folder):
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "requests"), [("good", 1), ("error_then_good", 2), ("redirect_once", 2)]
+    ("behavior", "requests"), [("good", 1), ("error_then_good", 2), ("redirect_once", 2)]
 )
-def test_gets_what_the_registry_says(tmp_path, behaviour, requests):
-    with Server(CONTENT, behaviour) as server:
+def test_gets_what_the_registry_says(tmp_path, behavior, requests):
+    with Server(CONTENT, behavior) as server:
         assert download(server, tmp_path) == CONTENT
     assert server.requests == requests
     assert [path.name for path in tmp_path.iterdir()] == ["model.weights.h5"]
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "reason"),
+    ("behavior", "reason"),
     [
         ("cut", "IncompleteRead|bytes"),
         ("wrong_bytes", "SHA-256"),
@@ -47,8 +47,8 @@ def test_gets_what_the_registry_says(tmp_path, behaviour, requests):
         ("hang", "timed out"),
     ],
 )
-def test_ends_in_one_clear_error_and_leaves_nothing(tmp_path, behaviour, reason):
-    with Server(CONTENT, behaviour) as server, pytest.raises(OSError, match=reason) as caught:
+def test_ends_in_one_clear_error_and_leaves_nothing(tmp_path, behavior, reason):
+    with Server(CONTENT, behavior) as server, pytest.raises(OSError, match=reason) as caught:
         download(server, tmp_path)
     message = str(caught.value)
     assert "KERAS_GAPPOS_ZOO" in message and server.url in message and "\n" not in message

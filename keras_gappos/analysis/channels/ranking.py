@@ -18,7 +18,7 @@ from keras_gappos.surgery.feature_map import check_image_shape, split_at_feature
 from keras_gappos.version import __version__
 
 METHODS = ("flip", "signed_flip", "region")
-_FLOOR = 1e-3  # of the mean activity: less counts as this much where scores are normalised
+_FLOOR = 1e-3  # of the mean activity: less counts as this much where scores are normalized
 
 
 def rank_channels(
@@ -41,7 +41,7 @@ def rank_channels(
     - `"flip"`, for `region="overall"`, its default: |z(x) - z(flip(x))|, the image flipped left to
       right. The paper's ranking of overall position channels.
     - `"region"`, the default for a region: z of the image with only the region kept, minus z of
-      the image with only the rest kept; what is not kept is the data set's mean colour. Positive:
+      the image with only the rest kept; what is not kept is the data set's mean color. Positive:
       the channel answers to the region.
     - `"signed_flip"`, for a half: z(x) - z(flip(x)) for "left" and its negative for "right"; for
       "top" and "bottom" the same with an upside-down flip. The signed difference by which the
@@ -68,7 +68,7 @@ def rank_channels(
         normalize: whether to divide each channel's score by its activity, the mean of |z(x)|, so
             that large channels do not come first for their size. An activity below a thousandth of
             the channels' mean counts as that, and channels that are never active come last.
-        mean: the data set's mean colour, one number or one for each of the images' channels, for
+        mean: the data set's mean color, one number or one for each of the images' channels, for
             `method="region"`. `None` takes it from the images if they are an array, in a pass
             before; streams need it: see `mean_color`.
         progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
@@ -136,7 +136,7 @@ def rank_channels(
 
 
 def mean_color(images: Any, batch_size: int = 128) -> np.ndarray:
-    """The mean colour of all pixels of a data set.
+    """The mean color of all pixels of a data set.
 
     Args:
         images: as in `rank_channels`.
@@ -193,7 +193,7 @@ def _mean_color(mean, images, channels, batch_size):
         if not is_array(images):
             raise ValueError(
                 "`mean` is needed where `images` are a stream, which is read once: give the data "
-                "set's mean colour, 0 for images that are normalised, or mean_color(images), which "
+                "set's mean color, 0 for images that are normalized, or mean_color(images), which "
                 "reads them. Received: mean=None"
             )
         return mean_color(images, batch_size)

@@ -77,7 +77,7 @@ class ConsistencyResult:
         low, high = np.nanmin(self.accuracy_map), np.nanmax(self.accuracy_map)
         left, right = self.column_offsets[0] - 0.5, self.column_offsets[-1] + 0.5
         top, bottom = self.row_offsets[0] - 0.5, self.row_offsets[-1] + 0.5
-        # A spread of less than one point would show noise in full colour.
+        # A spread of less than one point would show noise in full color.
         margin = max(0, 1 - (high - low)) / 2
         drawn = axes.imshow(
             self.accuracy_map,

@@ -16,7 +16,7 @@ class SegmentationData:
     """Images uint8 `(n, height, width, channels)`, masks integers `(n, height, width)`.
 
     Attributes:
-        info: classes, colours and void label; void is never `None`, so that crops have a label for
+        info: classes, colors and void label; void is never `None`, so that crops have a label for
             what lies beyond an image.
     """
 

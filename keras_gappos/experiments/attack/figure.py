@@ -112,7 +112,7 @@ def outlines(mask):
 
 
 def _draw_legend(figure, info):
-    """The classes' colours, under the last pictures."""
+    """The classes' colors, under the last pictures."""
     from matplotlib.patches import Patch
 
     classes = zip(info.colors, info.class_names)

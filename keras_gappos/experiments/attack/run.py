@@ -30,11 +30,11 @@ from keras_gappos.experiments.attack.scores import intact_scores, largest_effect
 from keras_gappos.experiments.attack.settings import AttackSettings
 from keras_gappos.experiments.engine.devices import use_devices
 from keras_gappos.experiments.engine.display import ShowProgress
-from keras_gappos.experiments.engine.given_weights import load_given_weights
 from keras_gappos.experiments.engine.precision import dtype_policy
 from keras_gappos.experiments.engine.results import ResultFolder, find_row, read_results
 from keras_gappos.experiments.engine.runner import Job, fit_with_backup, run_jobs, save_weights
 from keras_gappos.files import replacing
+from keras_gappos.zoo.loading import load_given_weights
 
 RANKINGS = ("overall", "left", "right")
 _NETWORK = "a DeepLabv3 of the same depth, width, stem and classes"

@@ -1,4 +1,4 @@
-"""The images and labels of an experiment, normalised."""
+"""The images and labels of an experiment, normalized."""
 
 import dataclasses
 
@@ -72,7 +72,7 @@ def _load(settings, split, limit):
 
 
 def _normalize(settings, images, *others):
-    """Normalises arrays in place by the first one's `mean` and `std`, which it returns."""
+    """Normalizes arrays in place by the first one's `mean` and `std`, which it returns."""
     channels = images.shape[-1]
     mean, std = np.zeros(channels), np.ones(channels)
     if settings.normalize:

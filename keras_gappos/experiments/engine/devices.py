@@ -44,7 +44,7 @@ class Devices:
         end, so that it is saved and scored as if one device had trained it. On one device the copy
         is the network.
 
-        A MirroredStrategy's copies of a batch normalisation would each use their own part of the
+        A MirroredStrategy's copies of a batch normalization would each use their own part of the
         batch; here they use the whole batch, as on one device, and as JAX's do anyway.
 
         Args:
@@ -60,7 +60,7 @@ class Devices:
         _copy_variables(copy, network)
 
     def clone(self, network):
-        """A copy of a network whose batch normalisations use the whole batch; in the scope."""
+        """A copy of a network whose batch normalizations use the whole batch; in the scope."""
         copy = keras.models.clone_model(network, clone_function=_synchronized_clone)
         _copy_variables(network, copy)
         return copy

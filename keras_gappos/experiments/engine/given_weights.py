@@ -1,7 +1,6 @@
 """Weights that the user gives to an experiment, in place of a training."""
 
 import pathlib
-import warnings
 
 
 def check_weights_file(settings):
@@ -14,25 +13,3 @@ def check_weights_file(settings):
         )
     if not pathlib.Path(path).expanduser().is_file():
         raise FileNotFoundError(f"`weights` is not there. Received: weights={path!r}")
-
-
-def load_given_weights(network, path, kind):
-    """Loads a weights file into a network.
-
-    Args:
-        network: an untrained network.
-        path: of a `.weights.h5` file.
-        kind: what the weights must be of, for the message.
-
-    Raises:
-        ValueError: if they are of another network.
-    """
-    try:
-        with warnings.catch_warnings():  # one for each layer that differs: the error says it all
-            warnings.simplefilter("ignore")
-            network.load_weights(pathlib.Path(path).expanduser())
-    except (ValueError, OSError, KeyError) as error:
-        reason = [*str(error).strip().splitlines(), type(error).__name__][0]
-        raise ValueError(
-            f"`weights` must be those of {kind}. Received: weights={str(path)!r} ({reason})"
-        ) from error

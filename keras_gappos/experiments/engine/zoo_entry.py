@@ -113,7 +113,7 @@ def _common(content, row):
     dataset = content["settings"]["dataset"]
     return {
         "dataset": dataset,
-        "data_licence": texts.LICENCES.get(_plain(dataset), "See the data set's own page."),
+        "data_license": texts.LICENSES.get(_plain(dataset), "See the data set's own page."),
         "chance": row.get("chance"),
         "image_shape": tuple(row["image_shape"]),
         "parameters": row["parameters"],
@@ -140,7 +140,7 @@ def _tag(dataset):
     return re.sub(r"[^a-z0-9]+", "_", _plain(dataset).lower()).strip("_")
 
 
-def _normalised(row):
+def _normalized(row):
     return {"mean": tuple(row["mean"]), "std": tuple(row["std"])}
 
 
@@ -179,7 +179,7 @@ def _location(settings, row):
         "figures": {"accuracy": row["accuracy"]},
         "paper": {"accuracy": paper} if known else {},
         "key": {"network": network, "task": task, "grid_size": grid_size},
-        **_normalised(row),
+        **_normalized(row),
     }
 
 
@@ -206,7 +206,7 @@ def _invariance(settings, row):
         "figures": {score: row[score] for score in _SCORES},
         "paper": dict(zip(("top1", "consistency_random"), paper)),
         "key": {"method": method, "split": "test"},
-        **_normalised(row),
+        **_normalized(row),
     }
 
 

@@ -1,10 +1,10 @@
 """What the zoo's cards say of an experiment's networks, in sentences made from its rows."""
 
-LICENCES = {
-    "cifar10": "CIFAR-10 comes without a licence text.",
+LICENSES = {
+    "cifar10": "CIFAR-10 comes without a license text.",
     "digits": "The Optical Recognition of Handwritten Digits data set, UCI, CC BY 4.0.",
     "camvid": "CamVid is for research use.",
-    "shapes": "Made by this package, under its own licence, MIT.",
+    "shapes": "Made by this package, under its own license, MIT.",
 }
 _BLUR = "Its maps are blurred where they are halved (BlurPool: Zhang, ICML 2019)."
 _POLYPHASE = (

@@ -3,7 +3,7 @@
 import keras
 
 from keras_gappos import layers, models, training
-from keras_gappos.training.optimizers import annealed_sgd
+from keras_gappos.training.optimizers import warmup_cosine_sgd
 
 DOWNSAMPLING = {
     "blurpool": "blur",
@@ -64,7 +64,7 @@ def trained_model(settings, method, network, consistency_weight, steps):
 
 def make_optimizer(settings, steps):
     """SGD whose learning rate rises, then falls to 0 with the last of `steps`."""
-    return annealed_sgd(
+    return warmup_cosine_sgd(
         settings.learning_rate,
         settings.batch_size,
         steps,

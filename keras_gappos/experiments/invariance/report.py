@@ -24,7 +24,7 @@ _NAMES = {
     "augshift_blurpool": "AugShift + BlurPool",
     "augshift_aps": "AugShift + APS",
 }
-_COLOURS = {
+_COLORS = {
     "resnet18": "tab:grey",
     "blurpool": "tab:orange",
     "aps": "tab:green",
@@ -153,7 +153,7 @@ def _plain(table):
 
 def _explanation(row, settings):
     shift = settings["max_shift"]
-    fill = "the mean colour" if settings["normalize"] else "black"
+    fill = "the mean color" if settings["normalize"] else "black"
     text = (
         f"ResNet-{settings['depth']}, width {settings['width']}, {row['epochs']} epochs on "
         f"{row['train_images']:,} training images, one training for each method; AugShift puts two "
@@ -225,7 +225,7 @@ def _draw_points(ax, rows, settings):
             fmt="o",
             ms=8,
             capsize=3,
-            color=_COLOURS[row["method"]],
+            color=_COLORS[row["method"]],
         )
     ax.margins(x=0.12, y=0.15)
     low, high = ax.get_xlim()
@@ -238,11 +238,11 @@ def _draw_points(ax, rows, settings):
             _name(row),
             (row["top1"], row["consistency_exact"]),
             (high, height),
-            color=_COLOURS[row["method"]],
+            color=_COLORS[row["method"]],
             va="center",
             fontsize=11,
             fontweight="bold",
-            arrowprops={"arrowstyle": "-", "color": _COLOURS[row["method"]], "lw": 0.7},
+            arrowprops={"arrowstyle": "-", "color": _COLORS[row["method"]], "lw": 0.7},
         )
     ax.set(
         xlabel="top-1 accuracy, unshifted (%); bars: standard errors",
@@ -253,8 +253,8 @@ def _draw_points(ax, rows, settings):
 
 
 def _spread(values, gap):
-    """Moves sorted values apart until neighbours are at least `gap` from each other."""
-    groups = []  # [mean, count]: neighbours that stand side by side around their mean
+    """Moves sorted values apart until neighbors are at least `gap` from each other."""
+    groups = []  # [mean, count]: neighbors that stand side by side around their mean
     for value in values:
         groups.append([value, 1])
         while (
@@ -270,7 +270,7 @@ def _draw_maps(figure, all_axes, rows):
     maps = [np.asarray(row["accuracy_map"]) for row in rows]
     low, high = min(m.min() for m in maps), max(m.max() for m in maps)
     for ax in all_axes.flat[len(rows) :]:
-        ax.set_axis_off()  # the colour bar needs its place
+        ax.set_axis_off()  # the color bar needs its place
     for index, (row, values) in enumerate(zip(rows, maps)):
         ax = all_axes.flat[index]
         shift = len(values) // 2

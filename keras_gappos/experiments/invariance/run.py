@@ -11,7 +11,7 @@ and 94.8 for AugShift; with `--dataset cifar100` 72.6 and 70.1, 72.4 and 78.2, 7
 is needed for the defaults; `--precision mixed_bfloat16` suits it. With
 
     keras-gappos run invariance --width 16 --epochs 8 --precision mixed_bfloat16 \
-        --weight-epochs 4 --weight-images 10000 --validation-images 1000 --consistency-images 2000
+        --search-epochs 4 --search-images 10000 --validation-images 1000 --consistency-images 2000
 
 all six take about 3 hours on 2 CPU cores (17 minutes the plain network, 27 AugShift) and reach 82.6
 and 75.1 for ResNet-18, 85.2 and 81.5 for BlurPool, 82.8 and 90.2 for AugShift.
@@ -155,9 +155,9 @@ def _split(settings, key, images):
     if key["split"] == "test":
         return train, labels, images.test_images, images.test_labels, settings.epochs
     first_held_out = len(train) - settings.validation_images
-    used = settings.weight_images or first_held_out
+    used = settings.search_images or first_held_out
     held_out = slice(first_held_out, None)
-    return train[:used], labels[:used], train[held_out], labels[held_out], settings.weight_epochs
+    return train[:used], labels[:used], train[held_out], labels[held_out], settings.search_epochs
 
 
 def _work(settings, key, images):
@@ -279,11 +279,11 @@ def _check_images(settings, images):
                 f"`{name}` must be smaller than the image, in [1, {side}). Received: "
                 f"{name}={getattr(settings, name)}, images of shape {images.image_shape}"
             )
-    needed = settings.validation_images + (settings.weight_images or settings.batch_size)
+    needed = settings.validation_images + (settings.search_images or settings.batch_size)
     if settings.weights_on_trial and len(images.train_images) < needed:
         raise ValueError(
-            "`validation_images` and `weight_images` must fit into the training images. Received: "
+            "`validation_images` and `search_images` must fit into the training images. Received: "
             f"validation_images={settings.validation_images}, "
-            f"weight_images={settings.weight_images}, batch_size={settings.batch_size}, "
+            f"search_images={settings.search_images}, batch_size={settings.batch_size}, "
             f"{len(images.train_images)} training images"
         )

@@ -47,7 +47,7 @@ class InvarianceSettings(TrainingSettings):
     """Share of the training steps in which the learning rate rises, in [0, 1)."""
     weight_decay: float = 5e-3
     """Each step takes this times the learning rate off the kernels, not off biases and batch
-    normalisation. It bypasses the momentum of 0.9, so that 0.005 is what an L2 term of 0.0005 in
+    normalization. It bypasses the momentum of 0.9, so that 0.005 is what an L2 term of 0.0005 in
     the gradient is elsewhere, in PyTorch for one."""
     flip: bool = True
     """Mirror half of the training images left to right, for every method."""
@@ -61,9 +61,9 @@ class InvarianceSettings(TrainingSettings):
     consistency_weights: tuple[float, ...] = (1.0, 10.0, 100.0)
     """Weights of AugShift's consistency term. Of several, the best one is found with short
     trainings that are scored on held out training images; one is used as it is."""
-    weight_epochs: int = 20
+    search_epochs: int = 20
     """Passes over the training images for each consistency weight on trial."""
-    weight_images: int | None = None
+    search_images: int | None = None
     """Use the first so many training images for the weights on trial; None uses all that are not
     held out."""
     validation_images: int = 5000
@@ -82,16 +82,16 @@ class InvarianceSettings(TrainingSettings):
     trials: int = 5
     """Random consistency: pairs of shifts for each image."""
     normalize: bool = True
-    """Shift and scale each colour channel to mean 0, standard deviation 1 over the training images,
-    so that what comes in at a shifted image's border, 0, is the mean colour; else pixels are in
+    """Shift and scale each color channel to mean 0, standard deviation 1 over the training images,
+    so that what comes in at a shifted image's border, 0, is the mean color; else pixels are in
     [0, 1] and it is black."""
     seed: int = 0
     """Seed of the weights, the batches, the flips and the shifts."""
 
     def __post_init__(self):
         super().__post_init__()
-        check_at_least(self, 1, "width", "epochs", "batch_size", "max_shift", "weight_epochs")
-        check_at_least(self, 1, "train_shift", "weight_images", "validation_images", "train_images")
+        check_at_least(self, 1, "width", "epochs", "batch_size", "max_shift", "search_epochs")
+        check_at_least(self, 1, "train_shift", "search_images", "validation_images", "train_images")
         check_at_least(self, 1, "test_images", "consistency_images", "trials")
         check_at_least(self, 0, "weight_decay", "weight_tolerance")
         check_above_zero(self, "learning_rate")
@@ -104,10 +104,10 @@ class InvarianceSettings(TrainingSettings):
             )
         if not 0 <= self.warmup < 1:
             raise ValueError(f"`warmup` must be in [0, 1). Received: warmup={self.warmup}")
-        if self.weight_images is not None and self.weight_images < self.batch_size:
+        if self.search_images is not None and self.search_images < self.batch_size:
             raise ValueError(
-                "`weight_images` must be at least one batch. Received: "
-                f"weight_images={self.weight_images}, batch_size={self.batch_size}"
+                "`search_images` must be at least one batch. Received: "
+                f"search_images={self.search_images}, batch_size={self.batch_size}"
             )
 
     @property

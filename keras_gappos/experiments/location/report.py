@@ -20,9 +20,9 @@ PAPER = {
     ("permutenet", "class", 3): 73.6,
     ("permutenet", "class", 7): 69.9,
 }
-_NORMALIZED = ", images normalised per channel: the canvas around them is the mean colour"
+_NORMALIZED = ", images normalized per channel: the canvas around them is the mean color"
 NAMES = {"gapnet": "GAPNet", "permutenet": "PermuteNet"}
-_COLOURS = {"gapnet": "tab:blue", "permutenet": "tab:orange"}
+_COLORS = {"gapnet": "tab:blue", "permutenet": "tab:orange"}
 
 
 def make_table(rows, style=box.SIMPLE):
@@ -105,7 +105,7 @@ def _draw_curves(ax, rows, dataset):
     grids = sorted({row["grid_size"] for row in rows})
     for network in dict.fromkeys(row["network"] for row in rows):
         points = sorted((r["grid_size"], r["accuracy"]) for r in rows if r["network"] == network)
-        ax.plot(*zip(*points), "o-", color=_COLOURS[network], lw=2, label=NAMES[network])
+        ax.plot(*zip(*points), "o-", color=_COLORS[network], lw=2, label=NAMES[network])
         for grid_size, accuracy in points:
             ax.annotate(
                 f"{accuracy:.1f}",
@@ -113,7 +113,7 @@ def _draw_curves(ax, rows, dataset):
                 (0, 8),
                 textcoords="offset points",
                 ha="center",
-                color=_COLOURS[network],
+                color=_COLORS[network],
             )
     chance = [100 / grid_size**2 for grid_size in grids]
     ax.plot(grids, chance, "--", color="grey", marker=".", label="chance")

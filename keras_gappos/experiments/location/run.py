@@ -187,7 +187,7 @@ def _train_and_score(settings, job, images, folder, display):
         _batches(settings, images, folder.devices),
         epoch_work=_TRAIN_COST * len(images.train_images) * grid_size**2,
         epochs=settings.epochs_of(task_name),
-        callbacks=[progress] if settings.stop_at is None else [_StopAt(settings), progress],
+        callbacks=[progress] if settings.target_accuracy is None else [_StopAt(settings), progress],
     )
     accuracies = score(settings, key, network, images, [progress])
     name = f"{network.name}_{task_name}_{grid_size}x{grid_size}"
@@ -236,11 +236,11 @@ def _grid_task(settings, key, network):
 
 
 class _StopAt(keras.callbacks.Callback):
-    """Ends the training after an epoch with at least the settings' `stop_at` accuracy."""
+    """Ends the training after an epoch with at least the settings' `target_accuracy` accuracy."""
 
     def __init__(self, settings):
         super().__init__()
-        self.accuracy = settings.stop_at / 100
+        self.accuracy = settings.target_accuracy / 100
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.stop_training = logs["accuracy"] >= self.accuracy

@@ -35,7 +35,7 @@ class LocationSettings(TrainingSettings):
     """Passes over the training images for each network and task."""
     location_epochs: int | None = None
     """Passes for the location task, if not the same as --epochs."""
-    stop_at: float | None = None
+    target_accuracy: float | None = None
     """End a training early after an epoch with at least this training accuracy, in percent."""
     train_images: int | None = None
     """Use the first so many training images; None uses all."""
@@ -51,7 +51,7 @@ class LocationSettings(TrainingSettings):
     flip: bool = True
     """Mirror half of the training images left to right."""
     normalize: bool = True
-    """Shift and scale each colour channel to mean 0, standard deviation 1 over the training images
+    """Shift and scale each color channel to mean 0, standard deviation 1 over the training images
     (the canvas around them stays at 0); else pixels are in [0, 1]."""
     seed: int = 0
     """Seed of the weights, the cells and the permutations."""
@@ -66,9 +66,10 @@ class LocationSettings(TrainingSettings):
         check_each_once(self, "grids", "tasks", "networks")
         if min(self.grids) < 1:
             raise ValueError(f"`grids` must be at least 1. Received: grids={self.grids}")
-        if self.stop_at is not None and not 0 < self.stop_at <= 100:
+        if self.target_accuracy is not None and not 0 < self.target_accuracy <= 100:
             raise ValueError(
-                f"`stop_at` must be in (0, 100] percent. Received: stop_at={self.stop_at}"
+                "`target_accuracy` must be in (0, 100] percent. "
+                f"Received: target_accuracy={self.target_accuracy}"
             )
         check_seed(self)
         check_above_zero(self, "learning_rate")

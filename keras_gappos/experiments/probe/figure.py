@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# ranking -> name, colour, style
+# ranking -> name, color, style
 STYLES = {
     "position": ("position channels, by flips", "tab:red", "o-"),
     "cell": ("position channels, by cells", "tab:purple", "D-"),

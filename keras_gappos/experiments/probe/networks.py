@@ -51,7 +51,7 @@ def with_location_head(settings, name, network, image_shape):
 
     Returns:
         A Functional `keras.Model` from canvases to logits `(batch, grid_size**2)`. Its backbone has
-        a copy of the weights, which are not trained; its batch normalisation uses what the
+        a copy of the weights, which are not trained; its batch normalization uses what the
         backbone's own training has left, in training, too.
     """
     twin = build_network(settings, name, "location", image_shape)

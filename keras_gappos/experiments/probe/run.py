@@ -29,7 +29,6 @@ from keras_gappos.data.batches import TrainingBatches
 from keras_gappos.experiments.engine.data import load_images
 from keras_gappos.experiments.engine.devices import use_devices
 from keras_gappos.experiments.engine.display import ShowProgress
-from keras_gappos.experiments.engine.given_weights import load_given_weights
 from keras_gappos.experiments.engine.precision import dtype_policy
 from keras_gappos.experiments.engine.results import ResultFolder, find_row, read_results
 from keras_gappos.experiments.engine.runner import Job, fit_with_backup, run_jobs, save_weights
@@ -48,6 +47,7 @@ from keras_gappos.experiments.probe.scores import (
     sweep,
 )
 from keras_gappos.experiments.probe.settings import SHARES, ChannelsSettings
+from keras_gappos.zoo.loading import load_given_weights
 
 _TRAIN_COST = 3  # a training step costs about three passes
 _HEAD_TRAIN_COST = 1.5  # with the backbone frozen

@@ -52,7 +52,7 @@ class ChannelsSettings(TrainingSettings):
     flip: bool = False
     """Mirror half of the training images left to right."""
     normalize: bool = True
-    """Shift and scale each colour channel to mean 0, standard deviation 1 over the training images
+    """Shift and scale each color channel to mean 0, standard deviation 1 over the training images
     (the canvas around them stays at 0); else pixels are in [0, 1]."""
     counts: tuple[int, ...] | None = None
     """Numbers of channels to switch off; None takes 0 to all in twelve steps."""

@@ -76,7 +76,7 @@ def test_regions_by_hand(region, expected):
     np.testing.assert_allclose(scores(ONES, region, mean=0), expected, atol=1e-6)
 
 
-def test_what_is_not_kept_is_the_mean_colour_of_the_images():
+def test_what_is_not_kept_is_the_mean_color_of_the_images():
     images = np.concatenate([ONES, 3 * ONES])
     np.testing.assert_allclose(scores(images, "left"), 0, atol=1e-6)  # 2 on the average: no change
     images = np.concatenate([ONES, 5 * ONES[:1]])  # the mean is 7/3, in each image's other half
@@ -86,7 +86,7 @@ def test_what_is_not_kept_is_the_mean_colour_of_the_images():
     assert mean_color(images) == pytest.approx([7 / 3])
 
 
-def test_normalised_scores_are_shares_of_the_activity():
+def test_normalized_scores_are_shares_of_the_activity():
     images = np.array([1, 3], "float32")[:, None, None, None] * ONES
     ranking = rank_channels(position_net(), images, "left", mean=0, normalize=True)
     np.testing.assert_allclose(ranking.scores, [1, -1, 0, 0, 0, 1], atol=1e-6)

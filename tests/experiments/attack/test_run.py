@@ -14,7 +14,7 @@ from keras_gappos.experiments.attack.data import load_segmentation
 from keras_gappos.experiments.attack.networks import compile_for_training
 from keras_gappos.experiments.attack.run import load_network, run
 from keras_gappos.experiments.attack.settings import AttackSettings
-from keras_gappos.experiments.engine.given_weights import load_given_weights
+from keras_gappos.zoo.loading import load_given_weights
 
 SIZE = (16, 24)
 

@@ -75,7 +75,7 @@ def test_a_network_is_on_all_devices_while_it_is_trained_and_alone_afterwards():
 
 
 @pytest.mark.tensorflow
-def test_replicas_normalise_the_whole_batch():
+def test_replicas_normalize_the_whole_batch():
     devices = use_devices("mirrored", 4)
     assert (devices.replicas, devices.processes, devices.is_chief) == (2, 1, True)
     inputs = keras.Input((1,))

@@ -27,7 +27,7 @@ def tiny(folder, **changes):
         batch_size=32,
         max_shift=1,
         consistency_weights=(10.0,),
-        weight_epochs=1,
+        search_epochs=1,
         validation_images=40,
         train_images=140,
         test_images=50,
@@ -119,7 +119,7 @@ def test_methods_are_added_to_a_folder_and_the_command_gives_them_all(tmp_path, 
 def test_weights_are_tried_on_held_out_images_before_augshift_uses_one(tmp_path, small):
     weights = (1.0, 100.0)
     methods = ("shift", "augshift", "resnet18")
-    rows = run(tiny(tmp_path, methods=methods, consistency_weights=weights, weight_images=96))
+    rows = run(tiny(tmp_path, methods=methods, consistency_weights=weights, search_images=96))
     assert [(row["method"], row["split"], row.get("consistency_weight")) for row in rows[:3]] == [
         ("resnet18", "test", None),
         ("augshift", "validation", 1.0),
@@ -237,7 +237,7 @@ def test_weight_decay_shrinks_kernels_only(tmp_path):
         ({"consistency_weights": ()}, r"`consistency_weights` must name one or more"),
         ({"consistency_weights": (-1.0,)}, r"`consistency_weights` must be at least 0"),
         ({"warmup": 1.0}, r"`warmup` must be in \[0, 1\)"),
-        ({"weight_images": 31}, r"`weight_images` must be at least one batch"),
+        ({"search_images": 31}, r"`search_images` must be at least one batch"),
         ({"seed": -1}, r"`seed` must be in"),
     ],
 )

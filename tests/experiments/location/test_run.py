@@ -116,7 +116,7 @@ def test_an_interrupted_run_goes_on_from_its_last_epoch(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_training_stops_at_the_accuracy_asked_for(tmp_path):
-    (row,) = run(tiny(tmp_path, epochs=3, stop_at=1.0))
+    (row,) = run(tiny(tmp_path, epochs=3, target_accuracy=1.0))
     assert row["epochs"] == 1
 
 
@@ -129,7 +129,7 @@ def test_training_stops_at_the_accuracy_asked_for(tmp_path):
         ({"grids": (3, 3)}, r"`grids` must name one or more, each once"),
         ({"networks": ()}, r"`networks` must name one or more"),
         ({"learning_rate": -1.0}, r"`learning_rate` must be above 0"),
-        ({"stop_at": 120.0}, r"`stop_at` must be in \(0, 100\] percent"),
+        ({"target_accuracy": 120.0}, r"`target_accuracy` must be in \(0, 100\] percent"),
         ({"seed": -1}, r"`seed` must be in"),
     ],
 )

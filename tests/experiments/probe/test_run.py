@@ -100,7 +100,7 @@ def test_the_second_head_leaves_the_backbone_bit_unchanged(finished):
         for ours, theirs in zip(one.weights, other.weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)
             compared += 1
-    assert compared == 20 * 5  # convolutions, each with a batch normalisation of four
+    assert compared == 20 * 5  # convolutions, each with a batch normalization of four
     head = by_cell.get_layer("class_conv")
     assert head.kernel.shape[-1] == 4
     assert np.abs(before["kernel"] - np.array(head.kernel)).max() > 0
@@ -238,7 +238,7 @@ def test_rank_correlations_are_spearmans():
     found = rank_correlations(
         {"a": ranking(2, 0, 1, 3), "b": ranking(3, 1, 0, 2), "c": ranking(2, 0, 3, 1)}
     )
-    # Spearman: 1 - 6 * sum(d^2) / (n * (n^2 - 1)); one swap of neighbours is 1 - 12 / 60.
+    # Spearman: 1 - 6 * sum(d^2) / (n * (n^2 - 1)); one swap of neighbors is 1 - 12 / 60.
     assert found == {"a/b": -1.0, "a/c": 0.8, "b/c": -0.8}
 
 
