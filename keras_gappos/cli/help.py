@@ -19,7 +19,7 @@ def use_docstrings(*settings: type) -> None:
         settings: dataclasses with a docstring below each field.
     """
     for cls in settings:
-        texts = {}
+        texts: dict[str, str] = {}
         for base in reversed(cls.__mro__[:-1]):
             texts |= field_docstrings(base)
         for field in dataclasses.fields(cls):
@@ -33,9 +33,14 @@ def field_docstrings(cls: type) -> dict[str, str]:
         source = textwrap.dedent(inspect.getsource(cls))
     except OSError:
         return {}
-    body = ast.parse(source).body[0].body
+    definition = ast.parse(source).body[0]
+    assert isinstance(definition, ast.ClassDef)
+    body = definition.body
     return {
-        field.target.id: " ".join(below.value.value.split())
+        field.target.id: " ".join(str(below.value.value).split())
         for field, below in itertools.pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
     }

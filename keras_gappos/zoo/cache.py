@@ -66,7 +66,7 @@ def fetch(name: str, format: str = "weights") -> pathlib.Path:
             if os.path.lexists(folder):
                 _say(f"{folder} is damaged, and is unpacked again.")
                 _remove(folder)
-            archive.extract(path, folder, file.unpacked_bytes)
+            archive.extract(path, folder, file.unpacked_bytes or 0)
     return folder
 
 
