@@ -196,7 +196,7 @@ ONE_OF_TWO_PROCESSES = """
 import json
 import sys
 
-from tests.experiments.device_runs import run, settings
+from tests.experiments.engine.device_runs import run, settings
 
 found = {}
 try:
