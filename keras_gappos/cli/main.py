@@ -11,19 +11,10 @@ from rich.console import Console
 
 from keras_gappos.cli import zoo as cli_zoo
 from keras_gappos.cli.help import use_docstrings
-from keras_gappos.experiments.attack import report as attack_report
-from keras_gappos.experiments.attack import run as attack
-from keras_gappos.experiments.attack.settings import AttackSettings
+from keras_gappos.experiments.catalog import EXPERIMENTS
 from keras_gappos.experiments.engine.settings import JitCompile, Precision
-from keras_gappos.experiments.invariance import report as invariance_report
-from keras_gappos.experiments.invariance import run as invariance
-from keras_gappos.experiments.invariance.settings import InvarianceSettings
-from keras_gappos.experiments.location import report as location_report
-from keras_gappos.experiments.location import run as location
+from keras_gappos.experiments.location.run import Location
 from keras_gappos.experiments.location.settings import LocationSettings
-from keras_gappos.experiments.probe import report as channels_report
-from keras_gappos.experiments.probe import run as channels
-from keras_gappos.experiments.probe.settings import ChannelsSettings
 from keras_gappos.experiments.tune.settings import TuneSettings
 from keras_gappos.interrupts import interrupts_kept
 
@@ -35,8 +26,8 @@ class DemoSettings:
     """Where the demo writes, its seed, and how it is computed."""
 
     output_dir: str = "keras-gappos-demo"
-    """Folder for results.json, table.md, figure.png and the weights; a demo that was stopped goes
-    on from what is in it."""
+    """Folder for results.json, table.md, figure.png and the weights; a demo that was stopped
+    resumes from it."""
     seed: int = 0
     """Seed of the weights, the cells and the permutations."""
     precision: Precision = "float32"
@@ -52,25 +43,20 @@ def demo(settings: Annotated[DemoSettings, _NAMELESS]) -> None:
     and ends with a table and a figure.
     """
     console = Console()
-    rows = location.run(
-        LocationSettings(
-            dataset="digits",
-            output_dir=settings.output_dir,
-            grids=(3, 5, 7),
-            tasks=("location",),
-            width=8,
-            epochs=4,
-            target_accuracy=99.9,
-            batch_size=32,
-            flip=False,
-            test_passes=2,
-            seed=settings.seed,
-            precision=settings.precision,
-            jit_compile=settings.jit_compile,
-        ),
-        console,
+    tiny = LocationSettings(
+        dataset="digits",
+        grids=(3, 5, 7),
+        tasks=("location",),
+        width=8,
+        epochs=4,
+        target_accuracy=99.9,
+        batch_size=32,
+        flip=False,
+        test_passes=2,
+        **dataclasses.asdict(settings),
     )
-    _show(console, location_report.make_table(rows), settings.output_dir)
+    rows = Location(tiny).run(console)
+    _show(console, Location.make_table(rows), settings.output_dir)
     console.print(_sentence(rows))
 
 
@@ -89,60 +75,25 @@ def _sentence(rows):
     )
 
 
-def run_location(settings: Annotated[LocationSettings, _NAMELESS]) -> None:
-    """The paper's first table: location and class accuracy of GAPNet and PermuteNet.
+def _run_command(experiment):
+    """The function behind `keras-gappos run NAME`, whose help is the experiment's docstring."""
 
-    The defaults are the paper's, on CIFAR-10; they take days on a CPU. Accuracies are in percent.
-    Stopped and started again with the same flags, it goes on where it was.
-    """
-    console = Console()
-    rows = location.run(settings, console)
-    _show(console, location_report.make_table(rows), settings.output_dir)
+    def run(settings):
+        console = Console()
+        rows = experiment(settings).run(console)
+        _show(console, experiment.make_table(rows), settings.output_dir)
 
-
-def run_invariance(settings: Annotated[InvarianceSettings, _NAMELESS]) -> None:
-    """The paper's AugShift tables: accuracy and shift consistency of AugShift and its rivals.
-
-    The defaults are of the size of the paper's, on CIFAR-10; they need a GPU. Accuracies and
-    consistencies are in percent, shifts in pixels. Stopped and started again with the same flags,
-    it goes on where it was; --methods may name other methods then.
-    """
-    console = Console()
-    rows = invariance.run(settings, console)
-    _show(console, invariance_report.make_table(rows), settings.output_dir)
-
-
-def run_attack(settings: Annotated[AttackSettings, _NAMELESS]) -> None:
-    """The paper's attack: a segmentation network without its position channels.
-
-    Trains DeepLabv3, ranks its channels by position, and switches the best ones off. The defaults
-    take minutes, on an embedded data set. Sizes are in pixels, mIoU in percent. Stopped and started
-    again with the same flags, it goes on where it was.
-    """
-    console = Console()
-    rows = attack.run(settings, console)
-    _show(console, attack_report.make_table(rows), settings.output_dir)
-
-
-def run_channels(settings: Annotated[ChannelsSettings, _NAMELESS]) -> None:
-    """Position channels and class channels of one backbone, told apart.
-
-    Trains for the class alone, puts a second head for the location on the frozen backbone, and
-    switches its channels off. The defaults take minutes, on embedded digits. Accuracies are in
-    percent. Stopped and started again with the same flags, it goes on where it was.
-    """
-    console = Console()
-    rows = channels.run(settings, console)
-    _show(console, channels_report.make_table(rows), settings.output_dir)
+    run.__doc__ = experiment.__doc__
+    run.__annotations__ = {"settings": Annotated[experiment.Settings, _NAMELESS], "return": None}
+    return run
 
 
 def run_tune(settings: Annotated[TuneSettings, _NAMELESS]) -> None:
     """Search AugShift's settings with KerasTuner, on training images that are held out.
 
     Accuracies and consistencies are in percent, shifts in pixels. Ends with the best five trials,
-    and the command that trains the best at full length. Stopped and started again with the same
-    flags, it goes on where it was. --workers shares the trials among processes; for many machines
-    see the README.
+    and the command that trains the best at full length. The same command resumes a search that was
+    stopped. --workers shares the trials among processes; for several machines see the README.
     """
     from keras_gappos.experiments.tune import report as tune_report
     from keras_gappos.experiments.tune import run as tune
@@ -178,13 +129,11 @@ def _check_flags(words):
             )
 
 
-use_docstrings(DemoSettings, LocationSettings, InvarianceSettings)
-use_docstrings(AttackSettings, ChannelsSettings, TuneSettings)
+use_docstrings(DemoSettings, TuneSettings)
 _RUN = tyro.extras.SubcommandApp()
-_RUN.command(run_location, name="location")
-_RUN.command(run_invariance, name="invariance")
-_RUN.command(run_attack, name="attack")
-_RUN.command(run_channels, name="channels")
+for _name, _experiment in EXPERIMENTS.items():
+    use_docstrings(_experiment.Settings)
+    _RUN.command(_run_command(_experiment), name=_name)
 _APP = tyro.extras.SubcommandApp()
 _APP.command(demo)
 _APP.command(_RUN, name="run", help="Run an experiment of the paper.")
@@ -205,8 +154,7 @@ def main(argv=None):
             )
     except KeyboardInterrupt:
         print(
-            "\nInterrupted. What was finished is in the output folder; "
-            "the same command goes on from there.",
+            "\nInterrupted. Finished work is in the output folder; the same command resumes.",
             file=sys.stderr,
         )
         return 130

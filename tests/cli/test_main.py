@@ -5,10 +5,13 @@ import pytest
 
 from keras_gappos.cli import main as cli
 from keras_gappos.cli.help import field_docstrings
+from keras_gappos.experiments.attack.run import Attack
 from keras_gappos.experiments.attack.settings import AttackSettings
+from keras_gappos.experiments.invariance.run import Invariance
 from keras_gappos.experiments.invariance.settings import InvarianceSettings
+from keras_gappos.experiments.location.run import Location
 from keras_gappos.experiments.location.settings import LocationSettings
-from keras_gappos.experiments.probe.settings import ChannelsSettings
+from keras_gappos.experiments.probe.settings import ProbeSettings
 from keras_gappos.experiments.tune.settings import TuneSettings
 from keras_gappos.tuning.augshift import AUGSHIFT_SPACE
 from keras_gappos.tuning.space import Choices
@@ -16,7 +19,7 @@ from keras_gappos.tuning.space import Choices
 
 @pytest.mark.parametrize(
     ("experiment", "width"),
-    [("location", 64), ("invariance", 64), ("attack", 16), ("channels", 16)],
+    [("location", 64), ("invariance", 64), ("attack", 16), ("probe", 16)],
 )
 def test_help_names_the_flags_with_units_and_defaults(experiment, width, capsys):
     with pytest.raises(SystemExit) as end:
@@ -45,7 +48,7 @@ def help_of(*command, monkeypatch, capsys):
         (["run", "location"], LocationSettings),
         (["run", "invariance"], InvarianceSettings),
         (["run", "attack"], AttackSettings),
-        (["run", "channels"], ChannelsSettings),
+        (["run", "probe"], ProbeSettings),
         (["tune"], TuneSettings),
     ],
 )
@@ -99,7 +102,7 @@ def test_one_flag_takes_several_values(monkeypatch):
 
 def test_every_setting_is_a_flag(monkeypatch):
     seen = []
-    monkeypatch.setattr(cli.location, "run", lambda settings, console: seen.append(settings) or [])
+    monkeypatch.setattr(Location, "run", lambda self, console: seen.append(self.settings) or [])
     flags = (
         "--dataset mnist --data-dir d --output-dir o --grids 2 4 --tasks class --networks gapnet"
     )
@@ -118,9 +121,7 @@ def test_every_setting_is_a_flag(monkeypatch):
 
 def test_every_setting_of_invariance_is_a_flag(monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        cli.invariance, "run", lambda settings, console: seen.append(settings) or []
-    )
+    monkeypatch.setattr(Invariance, "run", lambda self, console: seen.append(self.settings) or [])
     flags = "--dataset mnist --data-dir d --output-dir o --methods augshift shift --depth 34"
     flags += " --width 8 --stem imagenet --epochs 3 --batch-size 7 --learning-rate 0.2 --warmup 0.1"
     flags += " --weight-decay 0 --no-flip --max-shift 2 --consistency-weights 3 5 --search-epochs 2"
@@ -137,7 +138,7 @@ def test_every_setting_of_invariance_is_a_flag(monkeypatch):
 
 def test_every_setting_of_the_attack_is_a_flag(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(cli.attack, "run", lambda settings, console: seen.append(settings) or [])
+    monkeypatch.setattr(Attack, "run", lambda self, console: seen.append(self.settings) or [])
     weights = tmp_path / "a.weights.h5"
     weights.write_text("")
     flags = "--dataset camvid --data-dir d --output-dir o --train-split validation --test-split t"
@@ -216,7 +217,7 @@ def test_the_demo_ends_with_one_sentence_and_the_figure(monkeypatch, capsys, tmp
     ):
         row = {"network": network, "task": "location", "grid_size": grid_size}
         rows.append(row | {"accuracy": accuracy, "chance": 11.1, "epochs": 2, "seconds": 9})
-    monkeypatch.setattr(cli.location, "run", lambda settings, _: seen.append(settings) or rows)
+    monkeypatch.setattr(Location, "run", lambda self, _: seen.append(self.settings) or rows)
     assert cli.main(["demo", "--output-dir", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert str(tmp_path / "figure.png") in text
@@ -229,7 +230,7 @@ def test_the_demo_ends_with_one_sentence_and_the_figure(monkeypatch, capsys, tmp
 
 def test_the_demo_trains_as_its_flags_say(monkeypatch):
     seen = []
-    monkeypatch.setattr(cli.location, "run", lambda settings, _: seen.append(settings) or [])
+    monkeypatch.setattr(Location, "run", lambda self, _: seen.append(self.settings) or [])
     monkeypatch.setattr(cli, "_sentence", lambda rows: "")
     flags = "--precision mixed_bfloat16 --jit-compile off --seed 3"
     assert cli.main(["demo", *flags.split()]) == 0
@@ -271,9 +272,9 @@ def test_ctrl_c_ends_in_one_line(monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.location, "run", interrupted)
+    monkeypatch.setattr(Location, "run", interrupted)
     assert cli.main(["demo"]) == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
 
 def test_an_unknown_flag_is_refused(capsys):

@@ -15,7 +15,7 @@ from keras_gappos import models
 from keras_gappos.experiments import catalog
 from keras_gappos.experiments.catalog import score
 from keras_gappos.experiments.engine.zoo_entry import publications
-from keras_gappos.experiments.location import run as location
+from keras_gappos.experiments.location.run import Location
 from keras_gappos.experiments.location.settings import LocationSettings
 from keras_gappos.zoo import load, registry
 from keras_gappos.zoo import publish as publishing
@@ -43,7 +43,7 @@ def small_results(folder, recorded, network, settings, **row):
 def results(tmp_path_factory):
     """A checkout with the results of three experiments."""
     root = tmp_path_factory.mktemp("checkout") / "results"
-    location.run(
+    Location(
         LocationSettings(
             dataset="digits",
             grids=(2,),
@@ -57,7 +57,7 @@ def results(tmp_path_factory):
             batch_size=16,
             output_dir=str(root / "location"),
         )
-    )
+    ).run()
     digits = {"mean": [0.3], "std": [0.4], "method": "augshift"}
     settings = {"dataset": "digits", "test_images": 16, "max_shift": 1, "precision": "float32"}
     network = models.resnet(18, (8, 8, 1), 10, width=2)
@@ -127,7 +127,7 @@ def test_published_again_nothing_changes(published, results):
 
 def test_a_published_network_answers_as_the_trained_one(entries, results):
     entry = entries[f"gapnet_{PLACE}"]
-    trained = location.load_network(results / "location", "gapnet", "location", 2)
+    trained = Location.load_network(results / "location", network="gapnet")
     inputs = publishing.sample_inputs(entry, 8)
     wanted, got = (outputs_of(entry, net, inputs) for net in (trained, load(entry.name)))
     np.testing.assert_allclose(got, wanted, atol=1e-2)

@@ -31,6 +31,21 @@ class SegmentationData:
         """`(height, width, channels)` of one image."""
         return self.train_images.shape[1:]
 
+    @property
+    def num_classes(self):
+        """Number of classes."""
+        return self.info.num_classes
+
+    def describe(self):
+        """What a row of results says of the data, a dictionary."""
+        return {
+            "train_images": len(self.train_images),
+            "test_images": len(self.test_images),
+            "image_shape": list(self.image_shape),
+            "num_classes": self.num_classes,
+            "class_names": list(self.info.class_names),
+        }
+
 
 class ImagesInOrder(keras.utils.PyDataset):
     """Batches of images in [0, 1] with their masks, in order; the last one may be smaller.

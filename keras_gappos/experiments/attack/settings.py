@@ -4,22 +4,16 @@ import dataclasses
 import math
 from typing import Literal
 
-from keras_gappos.arguments import (
-    check_above_zero,
-    check_at_least,
-    check_each_once,
-    check_seed,
-)
+from keras_gappos.arguments import check_at_least, check_each_once
 from keras_gappos.data.segmentation_sets import plain_name
-from keras_gappos.experiments.engine.given_weights import check_weights_file
-from keras_gappos.experiments.engine.settings import TrainingSettings
+from keras_gappos.experiments.engine.settings import NetworkSettings, check_weights_file
 
 # Shares of the channels to switch off where no counts are given.
 SHARES = (0, 1 / 32, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)
 
 
 @dataclasses.dataclass(frozen=True)
-class AttackSettings(TrainingSettings):
+class AttackSettings(NetworkSettings):
     """Settings of the attack on segmentation."""
 
     dataset: str = "shapes"
@@ -27,7 +21,7 @@ class AttackSettings(TrainingSettings):
     Datasets with masks, by name; or the folder of a prepared one."""
     output_dir: str = "results/attack"
     """Folder for results.json, table.md, figure.png, the rankings and the weights; a run that was
-    stopped goes on from what is in it."""
+    stopped resumes from it."""
     train_split: str = "train"
     """Split to train and to rank the channels on."""
     test_split: str | None = None
@@ -39,18 +33,13 @@ class AttackSettings(TrainingSettings):
     void: int | None = None
     """Label, at least 0, of pixels that do not count, of a data set that the package does not
     know."""
-    depth: Literal[18, 34, 50] = 18
-    """Depth of the ResNet under DeepLabv3."""
     width: int = 16
-    """Channels of the ResNet's first stage; 64 is the paper's."""
     output_stride: Literal[8, 16] = 8
     """Pixels of the image to one of the feature map, along each side."""
     weights: str | None = None
     """File with weights of such a network, to attack that one; None trains one."""
     epochs: int = 40
-    """Passes over the training images for each network."""
     batch_size: int = 8
-    """Images in one training step."""
     learning_rate: float = 1e-3
     """Learning rate of Adam in the first step; it falls to 0 as the 0.9th power of what is left."""
     weight_decay: float = 1e-2
@@ -77,25 +66,16 @@ class AttackSettings(TrainingSettings):
     """Divide the channels' scores by their mean activity."""
     draws: int = 5
     """Random orders of the channels for the baseline."""
-    train_images: int | None = None
-    """Use the first so many training images; None uses all."""
     rank_images: int | None = None
     """Rank the channels on the first so many of these; None uses all."""
-    test_images: int | None = None
-    """Score on the first so many test images; None uses all."""
-    seed: int = 0
-    """Seed of the weights, the batches and the random channels."""
     show_images: bool = True
     """Show the photographs in the figure; with --no-show-images the outlines of what is in them
     on grey stand for them, for data sets whose images may not be published."""
 
     def __post_init__(self):
         super().__post_init__()
-        check_at_least(self, 1, "width", "epochs", "batch_size", "draws", "num_classes")
-        check_at_least(self, 1, "train_images", "rank_images", "test_images")
+        check_at_least(self, 1, "draws", "num_classes", "rank_images")
         check_at_least(self, 0, "weight_decay", "void")
-        check_above_zero(self, "learning_rate")
-        check_seed(self)
         given = [name for name in ("flips", "counts") if getattr(self, name) is not None]
         check_each_once(self, *given)
         if self.counts is not None and min(self.counts) < 0:
@@ -113,7 +93,7 @@ class AttackSettings(TrainingSettings):
             self._check_weights()
 
     def _check_weights(self):
-        check_weights_file(self)
+        check_weights_file(self.weights)
         if len(self.trainings) > 1:
             raise ValueError(
                 "`flips` must say how the one network of `weights` was trained, False or True. "

@@ -28,6 +28,17 @@ class ImageData:
         """Number of classes: one more than the largest label."""
         return int(max(self.train_labels.max(), self.test_labels.max())) + 1
 
+    def describe(self):
+        """What a row of results says of the data, a dictionary."""
+        return {
+            "train_images": len(self.train_images),
+            "test_images": len(self.test_images),
+            "image_shape": list(self.image_shape),
+            "num_classes": self.num_classes,
+            "mean": self.mean,
+            "std": self.std,
+        }
+
 
 def load_images(settings):
     """Loads what the settings name: [0, 1], or mean 0 and standard deviation 1 in each channel.

@@ -1,29 +1,36 @@
 """Settings that all experiments share: the data, the output, and how a training is computed."""
 
-import dataclasses
-from typing import Annotated, Literal, get_args
+from __future__ import annotations
 
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
+
+import keras
 import tyro
 
-from keras_gappos.arguments import one_of
+from keras_gappos.arguments import check_above_zero, check_at_least, check_seed, one_of
 
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 DISTRIBUTIONS = ("none", "mirrored", "jax")
-# A string, so that what Keras cannot do is refused with the way that works.
+# A string, so that the error for what Keras cannot do names the supported alternative.
 Distribute = Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(DISTRIBUTIONS)}}}")]
 JitCompile = Literal["auto", "on", "off"]
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
-    """Settings that all experiments share; those in their own words they declare again."""
+    """Settings that all experiments share; an experiment redeclares those that differ in it."""
 
     dataset: str = "digits"
     """Data set: digits, or an image-classification set of TensorFlow Datasets by name."""
     data_dir: str | None = None
     """Folder of prepared TensorFlow Datasets; None is ~/tensorflow_datasets."""
     output_dir: str = "results"
-    """Folder for what the experiment gives; a run that was stopped goes on from what is in it."""
+    """Folder for results.json, table.md, figure.png and the weights; a run that was stopped resumes
+    from it."""
     _: dataclasses.KW_ONLY
     precision: Precision = "float32"
     """Keras dtype policy, in training and in the scores."""
@@ -34,8 +41,16 @@ class TrainingSettings:
     among them: --batch-size counts the images on all of them together."""
     jit_compile: JitCompile = "auto"
     """Compile the training step with XLA: on, off, or auto, where Keras decides."""
+    epochs: int = 10
+    """Passes over the training images for each network."""
+    train_images: int | None = None
+    """Use the first so many training images; None uses all."""
+    seed: int = 0
+    """Seed of every random draw: weights, batches, flips, shifts, cells and permutations."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "epochs", "train_images")
+        check_seed(self)
         one_of("precision", self.precision, get_args(Precision))
         one_of("jit_compile", self.jit_compile, get_args(JitCompile))
         if self.distribute not in DISTRIBUTIONS:
@@ -53,6 +68,66 @@ class TrainingSettings:
             )
 
     @property
-    def keras_jit_compile(self):
+    def keras_jit_compile(self) -> bool | str:
         """The argument `jit_compile` of `keras.Model.compile`."""
-        return {"auto": "auto", "on": True, "off": False}[self.jit_compile]
+        return "auto" if self.jit_compile == "auto" else self.jit_compile == "on"
+
+    @classmethod
+    def from_recorded(cls, recorded: dict, **places: Any) -> Any:
+        """The settings of a finished run.
+
+        Args:
+            recorded: the settings in its `results.json`. A file of given weights, which the run has
+                loaded, need not be there any more.
+            **places: settings that are not recorded, such as `data_dir`.
+        """
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items()
+        }
+        if "weights" in values:
+            values["weights"] = None
+        return cls(**values, **places)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings(TrainingSettings):
+    """Settings that the experiments on single networks share."""
+
+    _: dataclasses.KW_ONLY
+    depth: Literal[18, 34, 50] = 18
+    """Depth of the ResNet."""
+    width: int = 64
+    """Channels of the ResNet's first stage; 64 is the paper's."""
+    batch_size: int = 32
+    """Images in one training step."""
+    learning_rate: float = 1e-3
+    """Learning rate of Adam (whose beta_1 is 0.5 here)."""
+    test_images: int | None = None
+    """Score on the first so many test images; None uses all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(self, 1, "width", "batch_size", "test_images")
+        check_above_zero(self, "learning_rate")
+
+
+def check_weights_file(path: str) -> None:
+    """Raises an error if the file given as `weights` is not there, or not a weights file."""
+    if not path.endswith(".weights.h5"):
+        raise ValueError(
+            "`weights` must be a file that Keras saved, whose name ends in .weights.h5. "
+            f"Received: weights={path!r}"
+        )
+    if not pathlib.Path(path).expanduser().is_file():
+        raise FileNotFoundError(f"`weights` is not there. Received: weights={path!r}")
+
+
+@contextlib.contextmanager
+def dtype_policy(policy: Precision) -> Iterator[None]:
+    """Sets Keras' dtype policy, and restores the former one."""
+    former = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(former)

@@ -4,19 +4,11 @@ import dataclasses
 import pathlib
 import re
 
-from keras_gappos.experiments.attack.settings import AttackSettings
 from keras_gappos.experiments.engine import zoo_texts as texts
 from keras_gappos.experiments.invariance import report as invariance_report
 from keras_gappos.experiments.invariance.networks import DOWNSAMPLING
-from keras_gappos.experiments.invariance.settings import InvarianceSettings
 from keras_gappos.experiments.location import report as location_report
-from keras_gappos.experiments.location.settings import LocationSettings
 
-SETTINGS = {
-    "location": LocationSettings,
-    "invariance": InvarianceSettings,
-    "attack": AttackSettings,
-}
 CLASS_NAMES = {
     "cifar10": (
         "airplane",
@@ -95,18 +87,6 @@ def publications(content, tag=None) -> list[Publication]:
             f"{experiment!r} without one"
         )
     return found
-
-
-def settings_of(experiment, settings, **places):
-    """An experiment's settings as they were recorded, with the places of files.
-
-    Args:
-        experiment: its name.
-        settings: the dictionary that was recorded.
-        **places: settings that are no part of a result, such as `data_dir`.
-    """
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    return SETTINGS[experiment](**values, **places)
 
 
 def _common(content, row):

@@ -3,13 +3,8 @@
 import dataclasses
 from typing import Literal, get_args
 
-from keras_gappos.arguments import (
-    check_above_zero,
-    check_at_least,
-    check_each_once,
-    check_seed,
-)
-from keras_gappos.experiments.engine.settings import TrainingSettings
+from keras_gappos.arguments import check_at_least, check_each_once
+from keras_gappos.experiments.engine.settings import NetworkSettings
 
 Method = Literal[
     "resnet18", "blurpool", "augshift", "shift", "aps", "augshift_blurpool", "augshift_aps"
@@ -18,21 +13,17 @@ METHODS = get_args(Method)  # in the order in which they are trained
 
 
 @dataclasses.dataclass(frozen=True)
-class InvarianceSettings(TrainingSettings):
+class InvarianceSettings(NetworkSettings):
     """Settings of the invariance experiment."""
 
     dataset: str = "cifar10"
     """Data set: digits, or an image-classification set of TensorFlow Datasets by name."""
     output_dir: str = "results/invariance"
-    """Folder for results.json, table.md, figure.png and the weights; a run that was stopped goes
-    on from what is in it, and methods can be added to it later."""
+    """Folder for results.json, table.md, figure.png and the weights; a run that was stopped resumes
+    from it, and methods can be added to it later."""
     methods: tuple[Method, ...] = METHODS[:6]
     """Methods to train: the plain network; BlurPool; AugShift; one random shift of each image as
     augmentation; adaptive polyphase sampling (APS); AugShift on BlurPool; AugShift on APS."""
-    depth: Literal[18, 34, 50] = 18
-    """Depth of the ResNet."""
-    width: int = 64
-    """Channels of the ResNet's first stage."""
     stem: Literal["cifar", "canvas", "imagenet"] = "cifar"
     """First layers of the ResNet: a 3x3 convolution of stride 1; 7x7 of stride 2; or 7x7 of stride
     2 and a max pool of stride 2."""
@@ -72,10 +63,6 @@ class InvarianceSettings(TrainingSettings):
     weight_tolerance: float = 1.0
     """Of the weights whose top-1 accuracy is at most so many percentage points below the best
     one's, that of the highest exact consistency is chosen."""
-    train_images: int | None = None
-    """Use the first so many training images; None uses all."""
-    test_images: int | None = None
-    """Score on the first so many test images; None uses all."""
     consistency_images: int | None = None
     """Score exact consistency, which takes a pass for each of the (2 max_shift + 1)^2 shifts, on
     the first so many of these; None uses all."""
@@ -85,18 +72,13 @@ class InvarianceSettings(TrainingSettings):
     """Shift and scale each color channel to mean 0, standard deviation 1 over the training images,
     so that what comes in at a shifted image's border, 0, is the mean color; else pixels are in
     [0, 1] and it is black."""
-    seed: int = 0
-    """Seed of the weights, the batches, the flips and the shifts."""
 
     def __post_init__(self):
         super().__post_init__()
-        check_at_least(self, 1, "width", "epochs", "batch_size", "max_shift", "search_epochs")
-        check_at_least(self, 1, "train_shift", "search_images", "validation_images", "train_images")
-        check_at_least(self, 1, "test_images", "consistency_images", "trials")
+        check_at_least(self, 1, "max_shift", "train_shift", "consistency_images", "trials")
+        check_at_least(self, 1, "search_epochs", "search_images", "validation_images")
         check_at_least(self, 0, "weight_decay", "weight_tolerance")
-        check_above_zero(self, "learning_rate")
         check_each_once(self, "methods", "consistency_weights")
-        check_seed(self)
         if not min(self.consistency_weights) >= 0:
             raise ValueError(
                 "`consistency_weights` must be at least 0. "
@@ -115,3 +97,8 @@ class InvarianceSettings(TrainingSettings):
         """The consistency weights to choose from; none if there is no choice, or no use for it."""
         uses_augshift = any(method.startswith("augshift") for method in self.methods)
         return self.consistency_weights if uses_augshift and self.consistency_weights[1:] else ()
+
+    def passes_over(self, scored):
+        """Passes over an image that scoring so many images takes, all together."""
+        shifts = (2 * self.max_shift + 1) ** 2 * min(scored, self.consistency_images or scored)
+        return shifts + (1 + 2 * self.trials) * scored

@@ -11,80 +11,168 @@ location and 74 % and 70 % class at 3x3 and 7x7.
 Source: Islam et al., ICCV 2021, table 1.
 """
 
-import pathlib
-import shutil
-
 import keras
 import numpy as np
 
 from keras_gappos import layers, models, training
 from keras_gappos.data.batches import TrainingBatches
-from keras_gappos.experiments.engine.data import load_images
-from keras_gappos.experiments.engine.devices import use_devices
-from keras_gappos.experiments.engine.display import ShowProgress
-from keras_gappos.experiments.engine.precision import dtype_policy
-from keras_gappos.experiments.engine.results import ResultFolder, find_row, read_results
-from keras_gappos.experiments.engine.runner import Job, fit_with_backup, run_jobs, save_weights
-from keras_gappos.experiments.location.report import make_table, write_report
+from keras_gappos.experiments.engine.experiment import TRAIN_COST, Experiment, Job
+from keras_gappos.experiments.location import report
 from keras_gappos.experiments.location.settings import LocationSettings
 
-_TRAIN_COST = 3  # a training step costs about three test steps
 _EXAMPLES = 4  # canvases with their predicted cells that go into each row, for the figure
 
 
-def run(settings, console=None):
-    """Trains and scores what is not yet in the output folder, and writes table and figure.
+class Location(Experiment):
+    """The paper's first table: location and class accuracy of GAPNet and PermuteNet.
 
-    Args:
-        settings: a `LocationSettings`.
-        console: a `rich.console.Console` to show progress on, or `None` for standard output.
-
-    Returns:
-        The rows: dictionaries with `network, task, grid_size, accuracy` (percent, mean over the
-        test passes), `accuracy_std` (over the passes), `chance` (percent), `epochs`, `seconds`,
-        `weights`, the inputs' `mean` and `std`, and for location `examples`.
-
-    Raises:
-        ValueError: for data that do not fit the settings, or an output folder of other settings.
-        OSError: if the output folder cannot be written.
+    The defaults are the paper's, on CIFAR-10; they take days on a CPU. Accuracies are in percent.
+    The same command resumes a run that was stopped.
     """
-    devices = use_devices(settings.distribute, settings.batch_size)
-    folder = ResultFolder(settings.output_dir, "location", settings, devices=devices)
-    with folder.lock():
-        images = load_images(settings)
-        with dtype_policy(settings.precision):
-            run_jobs(
-                folder,
-                _plan(settings, images),
-                lambda job, display: _train_and_score(settings, job, images, folder, display),
-                lambda row: f"{row['accuracy']:.2f} %",
-                lambda: write_report(
-                    folder.path, folder.content, images.test_images, settings.show_images
-                ),
-                make_table,
-                console,
+
+    # A row has `network, task, grid_size, accuracy` (percent, mean over the test passes),
+    # `accuracy_std` (over the passes), `chance` (percent) and, for location, `examples`.
+    name = "location"
+    Settings = LocationSettings
+    keys = ("network", "task", "grid_size")
+    make_table = staticmethod(report.make_table)
+
+    def plan(self):
+        """A job for each grid size, task and network."""
+        keys = [
+            {"network": network, "task": task, "grid_size": grid_size}
+            for grid_size in self.settings.grids
+            for task in self.settings.tasks
+            for network in self.settings.networks
+        ]
+        name = "{network} {task} {grid_size}x{grid_size}"
+        return [Job(key, name.format(**key), self._work(key)) for key in keys]
+
+    def _work(self, key):
+        """The work of one row, in test pixels over image pixels."""
+        settings, images = self.settings, self.data
+        train = TRAIN_COST * settings.epochs_of(key["task"]) * len(images.train_images)
+        test = settings.passes_of(key["grid_size"]) * len(images.test_images)
+        return (train + test) * key["grid_size"] ** 2
+
+    def build(self, key, image_shape, num_classes):
+        """A GAPNet or PermuteNet for canvases of the key's grid size."""
+        return build_network(self.settings, **key, image_shape=image_shape, num_classes=num_classes)
+
+    def train(self, job, network):
+        """Trains on images that lie on random cells."""
+        settings, images = self.settings, self.data
+        epoch_work = TRAIN_COST * len(images.train_images) * job.key["grid_size"] ** 2
+        epochs = settings.epochs_of(job.key["task"])
+        stop = [] if settings.target_accuracy is None else [_StopAt(settings.target_accuracy)]
+        epochs = self.fit(
+            job, network, self._task(job.key), self._batches(), epochs, epoch_work, stop
+        )
+        return {"epochs": epochs}
+
+    def _batches(self):
+        """The training data; several processes must all shuffle alike, and share full batches."""
+        settings, images = self.settings, self.data
+        arrays = images.train_images, images.train_labels
+        if self.folder.devices.processes > 1:
+            return TrainingBatches(*arrays, settings.batch_size, False, settings.seed)
+        return {"x": arrays[0], "y": arrays[1], "batch_size": settings.batch_size}
+
+    def _task(self, key):
+        """Function of a network that returns it compiled for training."""
+        settings = self.settings
+
+        def compiled(network):
+            task = training.GridTask(
+                network, key["grid_size"], key["task"], flip=settings.flip, seed=settings.seed
             )
-        shutil.rmtree(folder.path / "backup", ignore_errors=True)
-    return folder.rows
+            task.compile(
+                keras.optimizers.Adam(settings.learning_rate, beta_1=0.5),
+                keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                metrics=["accuracy"],
+                jit_compile=settings.keras_jit_compile,
+            )
+            return task
 
+        return compiled
 
-def _plan(settings, images):
-    keys = [
-        {"network": network, "task": task, "grid_size": grid_size}
-        for grid_size in settings.grids
-        for task in settings.tasks
-        for network in settings.networks
-    ]
-    name = "{network} {task} {grid_size}x{grid_size}"
-    return [Job(key, name.format(**key), _work(settings, key, images)) for key in keys]
+    def score(self, job, network):
+        """The accuracy, and examples for the figure."""
+        name = "{network}_{task}_{grid_size}x{grid_size}".format(**job.key)
+        step = self.settings.batch_size * job.key["grid_size"] ** 2
+        accuracies = self._accuracies(job.key, network, self.progress(job, test_step=step))
+        row = {
+            "accuracy": float(np.mean(accuracies)),
+            "accuracy_std": float(np.std(accuracies)),
+            "chance": 100 / network.output_shape[-1],
+            "test_passes": len(accuracies),
+            "weights": self.save_weights(network, name),
+        }
+        if job.key["task"] == "location":
+            row["examples"] = self._examples(network, job.key["grid_size"])
+        return row
+
+    def measure(self, key, network):
+        """The accuracy of a model card."""
+        return {"accuracy": float(np.mean(self._accuracies(key, network)))}
+
+    def _accuracies(self, key, network, callbacks=()):
+        """The accuracy of each test pass, in percent, on the random draws of the seed alone."""
+        settings, images = self.settings, self.data
+        fresh = self.build(key, images.image_shape, images.num_classes)
+        fresh.set_weights(network.get_weights())  # all but the states of random generators
+        task = training.GridTask(fresh, key["grid_size"], key["task"], seed=settings.seed)
+        task.compile(
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
+        )
+        return [
+            100
+            * task.evaluate(
+                images.test_images,
+                images.test_labels,
+                batch_size=settings.batch_size,
+                verbose=0,
+                callbacks=list(callbacks),
+                return_dict=True,
+            )["accuracy"]
+            for _ in range(settings.passes_of(key["grid_size"]))
+        ]
+
+    def _examples(self, network, grid_size):
+        """A few test images, the cell each is put on, and the cell that the network names."""
+        images = self.data.test_images
+        chosen = np.arange(min(_EXAMPLES, len(images)))
+        rng = np.random.default_rng(self.settings.seed)
+        cells = np.resize(rng.permutation(grid_size**2)[: len(chosen)], len(chosen))
+        canvases = layers.GridPlacement(grid_size)(images[chosen], cells)
+        # One by one, as each call of a PermuteNet draws one permutation for all its images.
+        predicted = [int(np.argmax(network.predict(one[None], verbose=0))) for one in canvases]
+        return [
+            {"image": int(image), "cell": int(cell), "predicted": predicted}
+            for image, cell, predicted in zip(chosen, cells, predicted)
+        ]
+
+    @staticmethod
+    def summarize(row):
+        """The accuracy."""
+        return f"{row['accuracy']:.2f} %"
+
+    def write_report(self):
+        """Writes `table.md` and `figure.png`."""
+        folder = self.folder
+        report.write_report(
+            folder.path, folder.content, self.data.test_images, self.settings.show_images
+        )
 
 
 def build_network(settings, network, task, grid_size, image_shape, num_classes):
-    """Builds the untrained network of one row.
+    """Builds an untrained GAPNet or PermuteNet for canvases.
 
     Args:
-        settings: a `LocationSettings`.
-        network, task, grid_size: which row.
+        settings: settings with a `depth`, a `width` and a `seed`.
+        network: "gapnet" or "permutenet".
+        task: "location" or "class".
+        grid_size: cells along each side of the canvas.
         image_shape: `(height, width, channels)` of one image.
         num_classes: number of image classes.
     """
@@ -97,164 +185,12 @@ def build_network(settings, network, task, grid_size, image_shape, num_classes):
     return getattr(models, network)(canvas, outputs, **arguments)
 
 
-def load_network(output_dir, network, task, grid_size):
-    """Loads a trained network from the folder of a finished experiment.
-
-    It takes canvases of images in [0, 1] from which the row's `mean` was subtracted and that were
-    then divided by its `std`; around the image a canvas is 0.
-
-    Args:
-        output_dir: the experiment's output folder.
-        network, task, grid_size: which row.
-
-    Returns:
-        A Functional `keras.Model`.
-
-    Raises:
-        ValueError: if the folder has no such row.
-    """
-    output_dir = pathlib.Path(output_dir).expanduser()
-    content = read_results(output_dir / "results.json")
-    key = {"network": network, "task": task, "grid_size": grid_size}
-    row = find_row(content["rows"], key)
-    if row is None:
-        raise ValueError(f"{output_dir} has no finished row of {key}")
-    settings = LocationSettings(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in content["settings"].items()}
-    )
-    model = build_network(
-        settings, network, task, grid_size, row["image_shape"], row["num_classes"]
-    )
-    model.load_weights(output_dir / row["weights"])
-    return model
-
-
-def score(settings, key, network, images, callbacks=()):
-    """Scores a trained network, whose own random draws do not matter: those of the seed are used.
-
-    Args:
-        settings: a `LocationSettings`.
-        key: dictionary with `network`, `task` and `grid_size`.
-        network: the trained network.
-        images: an `ImageData`.
-        callbacks: Keras callbacks for `evaluate`.
-
-    Returns:
-        A list: the accuracy of each test pass, in percent.
-    """
-    shape, num_classes = images.image_shape, images.num_classes
-    fresh = build_network(settings, **key, image_shape=shape, num_classes=num_classes)
-    fresh.set_weights(network.get_weights())  # all but the states of random generators
-    task = training.GridTask(fresh, key["grid_size"], key["task"], seed=settings.seed)
-    task.compile(
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
-    )
-    return [
-        100
-        * task.evaluate(
-            images.test_images,
-            images.test_labels,
-            batch_size=settings.batch_size,
-            verbose=0,
-            callbacks=list(callbacks),
-            return_dict=True,
-        )["accuracy"]
-        for _ in range(settings.passes_of(key["grid_size"]))
-    ]
-
-
-def _work(settings, key, images):
-    """The work of one row, in test pixels over image pixels."""
-    train = _TRAIN_COST * settings.epochs_of(key["task"]) * len(images.train_images)
-    test = settings.passes_of(key["grid_size"]) * len(images.test_images)
-    return (train + test) * key["grid_size"] ** 2
-
-
-def _train_and_score(settings, job, images, folder, display):
-    key = job.key
-    task_name, grid_size = key["task"], key["grid_size"]
-    keras.utils.set_random_seed(settings.seed)
-    shape, num_classes = images.image_shape, images.num_classes
-    network = build_network(settings, **key, image_shape=shape, num_classes=num_classes)
-    step = settings.batch_size * grid_size**2
-    progress = ShowProgress(display, _TRAIN_COST * step, step, job.name)
-    backup = fit_with_backup(
-        network,
-        lambda copy: _grid_task(settings, key, copy),
-        folder,
-        job,
-        display,
-        _batches(settings, images, folder.devices),
-        epoch_work=_TRAIN_COST * len(images.train_images) * grid_size**2,
-        epochs=settings.epochs_of(task_name),
-        callbacks=[progress] if settings.target_accuracy is None else [_StopAt(settings), progress],
-    )
-    accuracies = score(settings, key, network, images, [progress])
-    name = f"{network.name}_{task_name}_{grid_size}x{grid_size}"
-    row = {
-        **key,
-        "accuracy": float(np.mean(accuracies)),
-        "accuracy_std": float(np.std(accuracies)),
-        "chance": 100 / network.output_shape[-1],
-        "epochs": backup.epochs,
-        "train_images": len(images.train_images),
-        "test_images": len(images.test_images),
-        "test_passes": len(accuracies),
-        "parameters": network.count_params(),
-        "seconds": round(backup.seconds, 1),
-        "weights": save_weights(network, folder, name),
-        "image_shape": list(shape),
-        "num_classes": num_classes,
-        "mean": images.mean,
-        "std": images.std,
-    }
-    if task_name == "location":
-        row["examples"] = _examples(network, images.test_images, grid_size, settings.seed)
-    return row
-
-
-def _batches(settings, images, devices):
-    """The training data; several processes must all shuffle it alike, and divide full batches."""
-    arrays = images.train_images, images.train_labels
-    if devices.processes > 1:
-        return TrainingBatches(*arrays, settings.batch_size, False, settings.seed)
-    return {"x": arrays[0], "y": arrays[1], "batch_size": settings.batch_size}
-
-
-def _grid_task(settings, key, network):
-    """The network, ready to be trained for its row."""
-    task = training.GridTask(
-        network, key["grid_size"], key["task"], flip=settings.flip, seed=settings.seed
-    )
-    task.compile(
-        keras.optimizers.Adam(settings.learning_rate, beta_1=0.5),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile=settings.keras_jit_compile,
-    )
-    return task
-
-
 class _StopAt(keras.callbacks.Callback):
-    """Ends the training after an epoch with at least the settings' `target_accuracy` accuracy."""
+    """Ends the training after an epoch with at least this accuracy, in percent."""
 
-    def __init__(self, settings):
+    def __init__(self, accuracy):
         super().__init__()
-        self.accuracy = settings.target_accuracy / 100
+        self.accuracy = accuracy / 100
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.stop_training = logs["accuracy"] >= self.accuracy
-
-
-def _examples(network, images, grid_size, seed):
-    """A few test images, the cell each is put on, and the cell that the network names."""
-    chosen = np.arange(min(_EXAMPLES, len(images)))
-    cells = np.random.default_rng(seed).permutation(grid_size**2)[: len(chosen)]
-    cells = np.resize(cells, len(chosen))
-    canvases = layers.GridPlacement(grid_size)(images[chosen], cells)
-    # One by one, as each call of a PermuteNet draws one permutation for all its images.
-    predicted = [int(np.argmax(network.predict(canvas[None], verbose=0))) for canvas in canvases]
-    return [
-        {"image": int(image), "cell": int(cell), "predicted": predicted}
-        for image, cell, predicted in zip(chosen, cells, predicted)
-    ]

@@ -3,66 +3,45 @@
 import dataclasses
 from typing import Literal
 
-from keras_gappos.arguments import (
-    check_above_zero,
-    check_at_least,
-    check_each_once,
-    check_seed,
-)
-from keras_gappos.experiments.engine.settings import TrainingSettings
+from keras_gappos.arguments import check_at_least, check_each_once
+from keras_gappos.experiments.engine.settings import NetworkSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class LocationSettings(TrainingSettings):
+class LocationSettings(NetworkSettings):
     """Settings of the location experiment; the defaults are the paper's."""
 
     dataset: str = "cifar10"
     """Data set: digits, or an image-classification set of TensorFlow Datasets by name."""
     output_dir: str = "results/location"
-    """Folder for results.json, table.md, figure.png and the weights; a run that was stopped goes
-    on from what is in it."""
     grids: tuple[int, ...] = (3, 7)
     """Grid sizes: cells along each side of the canvas."""
     tasks: tuple[Literal["location", "class"], ...] = ("location", "class")
     """What to learn: the cell, the image's class, or both in turn."""
     networks: tuple[Literal["gapnet", "permutenet"], ...] = ("gapnet", "permutenet")
     """Networks to train."""
-    depth: Literal[18, 34, 50] = 18
-    """Depth of the ResNet."""
-    width: int = 64
-    """Channels of the ResNet's first stage."""
     epochs: int = 20
     """Passes over the training images for each network and task."""
     location_epochs: int | None = None
     """Passes for the location task, if not the same as --epochs."""
     target_accuracy: float | None = None
     """End a training early after an epoch with at least this training accuracy, in percent."""
-    train_images: int | None = None
-    """Use the first so many training images; None uses all."""
-    test_images: int | None = None
-    """Score on the first so many test images; None uses all."""
     test_passes: int | None = None
     """Passes over the test images, each with fresh random cells; None makes one for each cell of
     the grid, as the paper does."""
     batch_size: int = 48
-    """Images in one training step."""
-    learning_rate: float = 1e-3
-    """Learning rate of Adam (whose beta_1 is 0.5 here)."""
     flip: bool = True
     """Mirror half of the training images left to right."""
     normalize: bool = True
     """Shift and scale each color channel to mean 0, standard deviation 1 over the training images
     (the canvas around them stays at 0); else pixels are in [0, 1]."""
-    seed: int = 0
-    """Seed of the weights, the cells and the permutations."""
     show_images: bool = True
     """Show the images on the figure's canvases; with --no-show-images a grey square stands for
     each, for data sets whose images may not be published."""
 
     def __post_init__(self):
         super().__post_init__()
-        check_at_least(self, 1, "width", "epochs", "location_epochs", "train_images")
-        check_at_least(self, 1, "test_images", "test_passes", "batch_size")
+        check_at_least(self, 1, "location_epochs", "test_passes")
         check_each_once(self, "grids", "tasks", "networks")
         if min(self.grids) < 1:
             raise ValueError(f"`grids` must be at least 1. Received: grids={self.grids}")
@@ -71,8 +50,6 @@ class LocationSettings(TrainingSettings):
                 "`target_accuracy` must be in (0, 100] percent. "
                 f"Received: target_accuracy={self.target_accuracy}"
             )
-        check_seed(self)
-        check_above_zero(self, "learning_rate")
 
     def epochs_of(self, task):
         """Epochs of a task."""

@@ -10,7 +10,7 @@ def build_network(settings, name, task, image_shape, num_classes=None):
     """Builds an untrained network.
 
     Args:
-        settings: a `ChannelsSettings`.
+        settings: a `ProbeSettings`.
         name: "gapnet", "permutenet", or "resnet": the same backbone, global pooling, and a dense
             layer, which sees the pooled channels, and in their order.
         task: "class" or "location".

@@ -14,7 +14,7 @@ def rank(settings, network, images):
     """Ranks the backbone's channels on training images, each on a random cell.
 
     Args:
-        settings: a `ChannelsSettings`.
+        settings: a `ProbeSettings`.
         network: a network on the backbone.
         images: an `ImageData`.
 
@@ -61,18 +61,9 @@ def sweep(settings, network, task, images, rankings, counts):
         `accuracy` and `chance`, in percent; those of "random" have `accuracy_draws` and
         `accuracy_std` besides.
     """
-    batches = GridBatches(
-        images.test_images,
-        images.test_labels,
-        settings.grid_size,
-        task,
-        _BATCH,
-        (settings.seed, 1),
-        settings.test_passes,
-    )
     rows = ablation_sweep(
         network,
-        batches,
+        _test_batches(settings, task, images),
         None,
         rankings,
         counts,
@@ -87,6 +78,19 @@ def sweep(settings, network, task, images, rankings, counts):
         for row in rows
     ]
     return [{**row, "chance": chance} for row in renamed]
+
+
+def accuracy(settings, network, task, images):
+    """Accuracy with all channels on, in percent; arguments as in `sweep`."""
+    network.compile(metrics=["accuracy"])
+    batches = _test_batches(settings, task, images)
+    return 100 * network.evaluate(batches, verbose=0, return_dict=True)["accuracy"]
+
+
+def _test_batches(settings, task, images):
+    arrays = images.test_images, images.test_labels
+    seed, passes = (settings.seed, 1), settings.test_passes
+    return GridBatches(*arrays, settings.grid_size, task, _BATCH, seed, passes)
 
 
 def costs(rows, task):
@@ -142,12 +146,3 @@ def rank_correlations(rankings):
         for j, other in enumerate(names)
         if i < j
     }
-
-
-def save_rankings(rankings, folder, network):
-    """Saves the rankings in a `ResultFolder`; returns the files' paths inside of it, by name."""
-    (folder.path / "rankings").mkdir(exist_ok=True)
-    paths = {name: f"rankings/{network}_{name}.json" for name in rankings}
-    for name, ranking in rankings.items():
-        ranking.to_json(folder.path / paths[name])
-    return paths

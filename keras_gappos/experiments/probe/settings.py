@@ -3,14 +3,8 @@
 import dataclasses
 from typing import Literal
 
-from keras_gappos.arguments import (
-    check_above_zero,
-    check_at_least,
-    check_each_once,
-    check_seed,
-)
-from keras_gappos.experiments.engine.given_weights import check_weights_file
-from keras_gappos.experiments.engine.settings import TrainingSettings
+from keras_gappos.arguments import check_above_zero, check_at_least, check_each_once
+from keras_gappos.experiments.engine.settings import NetworkSettings, check_weights_file
 
 # Shares of the channels to switch off where no counts are given: close to each other towards all,
 # since the class is in so many channels that few of them are enough for it.
@@ -18,14 +12,12 @@ SHARES = (0, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 13 / 16, 7 / 8, 1
 
 
 @dataclasses.dataclass(frozen=True)
-class ChannelsSettings(TrainingSettings):
+class ProbeSettings(NetworkSettings):
     """Settings of the experiment on position channels and class channels."""
 
-    dataset: str = "digits"
-    """Data set: digits, or an image-classification set of TensorFlow Datasets by name."""
-    output_dir: str = "results/channels"
+    output_dir: str = "results/probe"
     """Folder for results.json, table.md, figure.png, the rankings and the weights; a run that was
-    stopped goes on from what is in it."""
+    stopped resumes from it."""
     networks: tuple[Literal["gapnet", "resnet", "permutenet"], ...] = ("gapnet", "resnet")
     """Networks to look into: the heads of gapnet are convolutions, those of resnet and permutenet
     dense layers on the pooled channels, which permutenet shuffles."""
@@ -35,18 +27,11 @@ class ChannelsSettings(TrainingSettings):
     """File with the weights of such a network that was trained for the class, like those that
     `keras-gappos run location` leaves; None trains one. The images must be as in its training:
     the same --normalize, and the same --train-images, which decide on mean and deviation."""
-    depth: Literal[18, 34, 50] = 18
-    """Depth of the ResNet."""
     width: int = 16
-    """Channels of the ResNet's first stage; 64 is the paper's."""
     epochs: int = 10
     """Passes over the training images for the class, with which the backbone is trained."""
     head_epochs: int = 10
     """Passes over the training images for the head that names the cell, the backbone frozen."""
-    batch_size: int = 32
-    """Images in one training step."""
-    learning_rate: float = 1e-3
-    """Learning rate of Adam (whose beta_1 is 0.5 here)."""
     head_learning_rate: float = 1e-2
     """The same for the head that names the cell."""
     flip: bool = False
@@ -58,24 +43,16 @@ class ChannelsSettings(TrainingSettings):
     """Numbers of channels to switch off; None takes 0 to all in twelve steps."""
     draws: int = 5
     """Random orders of the channels for the baseline."""
-    train_images: int | None = None
-    """Use the first so many training images; None uses all."""
     rank_images: int | None = None
     """Rank the channels on the first so many of these; None uses all."""
-    test_images: int | None = None
-    """Score on the first so many test images; None uses all."""
     test_passes: int = 3
     """Passes over the test images, each with fresh random cells."""
-    seed: int = 0
-    """Seed of the weights, the batches, the cells, the permutations and the random channels."""
 
     def __post_init__(self):
         super().__post_init__()
-        check_at_least(self, 1, "width", "epochs", "head_epochs", "batch_size", "draws")
-        check_at_least(self, 1, "train_images", "rank_images", "test_images", "test_passes")
+        check_at_least(self, 1, "head_epochs", "draws", "rank_images", "test_passes")
         check_at_least(self, 2, "grid_size")
-        check_above_zero(self, "learning_rate", "head_learning_rate")
-        check_seed(self)
+        check_above_zero(self, "head_learning_rate")
         check_each_once(self, "networks", *(() if self.counts is None else ("counts",)))
         if self.counts is not None and min(self.counts) < 0:
             raise ValueError(f"`counts` must be at least 0. Received: counts={self.counts}")
@@ -83,7 +60,7 @@ class ChannelsSettings(TrainingSettings):
             self._check_weights()
 
     def _check_weights(self):
-        check_weights_file(self)
+        check_weights_file(self.weights)
         if len(self.networks) > 1:
             raise ValueError(
                 "`networks` must name the one network of `weights`. "

@@ -22,13 +22,13 @@ from rich.console import Console
 from keras_gappos.experiments.engine.data import load_training_images
 from keras_gappos.experiments.engine.devices import use_devices
 from keras_gappos.experiments.engine.display import RunDisplay
-from keras_gappos.experiments.engine.precision import dtype_policy
 from keras_gappos.experiments.engine.results import (
     ONLY_HOW_IT_IS_COMPUTED,
     ResultFolder,
     flags_of,
     recorded_settings,
 )
+from keras_gappos.experiments.engine.settings import dtype_policy
 from keras_gappos.experiments.tune.progress import SearchWatch
 from keras_gappos.experiments.tune.report import make_table, write_report
 from keras_gappos.experiments.tune.settings import TuneSettings

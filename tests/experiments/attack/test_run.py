@@ -12,11 +12,15 @@ from keras_gappos.analysis import ChannelRanking, ablate
 from keras_gappos.experiments.attack import run as attack
 from keras_gappos.experiments.attack.data import load_segmentation
 from keras_gappos.experiments.attack.networks import compile_for_training
-from keras_gappos.experiments.attack.run import load_network, run
+from keras_gappos.experiments.attack.run import Attack
 from keras_gappos.experiments.attack.settings import AttackSettings
 from keras_gappos.zoo.loading import load_given_weights
 
 SIZE = (16, 24)
+
+
+def run(settings):
+    return Attack(settings).run()
 
 
 def tiny(folder, **changes):
@@ -100,7 +104,7 @@ def test_a_run_leaves_rows_table_figure_rankings_predictions_and_weights(finishe
 
 def test_the_saved_network_predicts_what_the_run_saved_and_scored(finished):
     rows = rows_of(finished)
-    row, network = rows[-1], load_network(finished)
+    row, network = rows[-1], Attack.load_network(finished)
     images, masks = data.load("shapes", "test", limit=6, size=SIZE)
     with np.load(finished / row["predictions"]) as maps:
         index, before, overall = (maps[name] for name in ("index", "before", "overall"))
@@ -147,23 +151,23 @@ def test_results_of_other_settings_are_left_alone(finished):
 
 def test_a_network_that_is_not_there_is_named(finished):
     with pytest.raises(ValueError, match="no finished network of flip=True"):
-        load_network(finished, flip=True)
+        Attack.load_network(finished, flip=True)
 
 
 @pytest.mark.slow
 def test_a_run_stopped_after_its_sweep_has_every_row_once_when_it_goes_on(
     tmp_path, small, monkeypatch
 ):
-    save, trained = attack.save_weights, []
+    save, trained = Attack.save_weights, []
 
-    def interrupted(network, folder, name):
+    def interrupted(self, network, name):
         if name == "deeplabv3_flips":  # the sweep's rows are known, the network's row is not
             raise KeyboardInterrupt
-        return save(network, folder, name)
+        return save(self, network, name)
 
     settings = tiny(tmp_path, flips=(False, True))
     with monkeypatch.context() as patch:
-        patch.setattr(attack, "save_weights", interrupted)
+        patch.setattr(Attack, "save_weights", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(settings)
     before = rows_of(tmp_path)
@@ -191,20 +195,20 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
 
     settings = {"epochs": 3, "flips": (True,), "scale": (0.8, 1.25)}
     run(tiny(tmp_path / "straight", **settings))
-    fit_with_backup = attack.fit_with_backup
+    fit = Attack.fit
 
-    def interrupted(*args, callbacks, **kwargs):
-        return fit_with_backup(*args, callbacks=[*callbacks, Interrupt()], **kwargs)
+    def interrupted(*args, callbacks=(), **kwargs):
+        return fit(*args, callbacks=[*callbacks, Interrupt()], **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(attack, "fit_with_backup", interrupted)
+        patch.setattr(Attack, "fit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(tiny(tmp_path / "broken", **settings))
     assert not (tmp_path / "broken" / "results.json").exists()
     keras.utils.set_random_seed(99)
     rows = run(tiny(tmp_path / "broken", **settings))
     assert rows[-1]["epochs"] == 3
-    networks = [load_network(tmp_path / name, flip=True) for name in ("straight", "broken")]
+    networks = [Attack.load_network(tmp_path / name, flip=True) for name in ("straight", "broken")]
     for one, other in zip(*(network.get_weights() for network in networks), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
@@ -212,7 +216,7 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
 def test_given_weights_are_attacked_as_the_network_that_they_are_of(tmp_path, small, monkeypatch):
     rows = run(tiny(tmp_path / "trained"))
     weights = str(tmp_path / "trained" / rows[-1]["weights"])
-    monkeypatch.setattr(attack, "fit_with_backup", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(Attack, "fit", lambda *_, **__: pytest.fail("it trained"))
     # No batch of so many images can be made, and none is needed.
     again = run(tiny(tmp_path / "given", weights=weights, batch_size=9))
     assert [row["miou"] for row in again] == pytest.approx([row["miou"] for row in rows])
@@ -221,7 +225,7 @@ def test_given_weights_are_attacked_as_the_network_that_they_are_of(tmp_path, sm
 
 def test_the_heads_channels_are_ranked_and_switched_off_where_asked_for(tmp_path, small):
     rows = run(tiny(tmp_path, latent="head_relu", counts=(1, 3)))
-    row, network = rows[-1], load_network(tmp_path)
+    row, network = rows[-1], Attack.load_network(tmp_path)
     assert row["channels"] == 3
     ranking = ChannelRanking.from_json(tmp_path / row["rankings"]["left"])
     assert (ranking.settings["latent"], len(ranking.channels)) == ("head_relu", 3)
@@ -301,7 +305,7 @@ def test_weights_that_are_not_there_or_said_to_be_of_two_networks_are_refused(tm
 def test_settings_that_do_not_fit_the_data_are_named_before_training(
     tmp_path, small, monkeypatch, changes, message
 ):
-    monkeypatch.setattr(attack, "fit_with_backup", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(Attack, "fit", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(ValueError, match=message):
         run(tiny(tmp_path, **changes))
 

@@ -68,13 +68,13 @@ class StepLosses(keras.callbacks.Callback):
 
 def run(settings, stop_in=None, build=build_small_network):
     """Runs the invariance experiment; returns its rows and the loss of each step."""
-    fit, watch = invariance.fit_with_backup, StepLosses(stop_in)
+    fit, watch = invariance.Invariance.fit, StepLosses(stop_in)
 
-    def watched_fit(*args, callbacks, **kwargs):
-        return fit(*args, callbacks=[*callbacks, watch], **kwargs)
+    def watched_fit(*args, **kwargs):
+        return fit(*args, callbacks=[watch], **kwargs)
 
     with (
         mock.patch.object(invariance, "build_network", build),
-        mock.patch.object(invariance, "fit_with_backup", watched_fit),
+        mock.patch.object(invariance.Invariance, "fit", watched_fit),
     ):
-        return invariance.run(settings), watch.losses
+        return invariance.Invariance(settings).run(), watch.losses

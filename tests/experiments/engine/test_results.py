@@ -14,7 +14,7 @@ from keras_gappos.experiments.engine.results import (
 )
 from keras_gappos.experiments.invariance.settings import InvarianceSettings
 from keras_gappos.experiments.location.settings import LocationSettings
-from keras_gappos.experiments.probe.settings import ChannelsSettings
+from keras_gappos.experiments.probe.settings import ProbeSettings
 from keras_gappos.experiments.tune.settings import TuneSettings
 from keras_gappos.files import replacing
 
@@ -22,7 +22,7 @@ SETTINGS = {
     "location": LocationSettings,
     "invariance": InvarianceSettings,
     "attack": AttackSettings,
-    "channels": ChannelsSettings,
+    "probe": ProbeSettings,
     "tune": TuneSettings,
 }
 PUBLISHED = sorted((pathlib.Path(__file__).parents[3] / "examples/results").rglob("results.json"))
@@ -109,12 +109,12 @@ def test_settings_that_came_later_were_at_their_defaults_before(tmp_path):
 def test_a_published_folder_can_go_on(path, tmp_path, monkeypatch):
     content = read_results(path)
     (tmp_path / "results.json").write_text(json.dumps(content))
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in content["settings"].items()}
     monkeypatch.chdir(tmp_path)
-    if values.get("weights"):  # must be there
-        pathlib.Path(values["weights"]).parent.mkdir(parents=True)
-        pathlib.Path(values["weights"]).touch()
-    settings = SETTINGS[content["experiment"]](**values)
+    settings = SETTINGS[content["experiment"]].from_recorded(content["settings"])
+    if weights := content["settings"].get("weights"):  # must be there
+        pathlib.Path(weights).parent.mkdir(parents=True)
+        pathlib.Path(weights).touch()
+        settings = dataclasses.replace(settings, weights=weights)
     folder = ResultFolder(tmp_path, content["experiment"], settings)
     assert folder.rows == content["rows"]
 

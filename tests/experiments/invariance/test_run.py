@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 from keras_gappos import data
-from keras_gappos.experiments.engine.data import load_images
 from keras_gappos.experiments.invariance import run as invariance
 from keras_gappos.experiments.invariance.networks import (
     build_network,
     make_optimizer,
     trained_model,
 )
-from keras_gappos.experiments.invariance.run import choose_weight, load_network, run
+from keras_gappos.experiments.invariance.run import Invariance, choose_weight
 from keras_gappos.experiments.invariance.settings import METHODS, InvarianceSettings
+
+
+def run(settings):
+    return Invariance(settings).run()
 
 
 def tiny(folder, **changes):
@@ -90,7 +93,7 @@ def test_the_scores_of_a_row_fit_together(finished):
 
 def test_a_finished_network_is_loaded_and_scores_what_its_row_says(finished):
     (row,) = rows_of(finished)
-    network = load_network(finished, "augshift")
+    network = Invariance.load_network(finished, method="augshift")
     images, labels = data.load("digits", "test", limit=50)
     images = (images.astype("float32") / 255 - row["mean"][0]) / row["std"][0]
     named = network.predict(images, verbose=0).argmax(-1)
@@ -98,8 +101,8 @@ def test_a_finished_network_is_loaded_and_scores_what_its_row_says(finished):
 
 
 def test_a_row_that_is_not_there_is_named(finished):
-    with pytest.raises(ValueError, match=r"no finished row of method 'aps'"):
-        load_network(finished, "aps")
+    with pytest.raises(ValueError, match=r"Received: {'method': 'aps'}; .* there: .*'augshift'"):
+        Invariance.load_network(finished, method="aps")
 
 
 @pytest.mark.slow
@@ -134,9 +137,10 @@ def test_weights_are_tried_on_held_out_images_before_augshift_uses_one(tmp_path,
 
 def test_weights_on_trial_see_neither_test_images_nor_what_they_are_scored_on(tmp_path):
     settings = tiny(tmp_path, consistency_weights=(1.0, 2.0))
-    images = load_images(settings)
+    experiment = Invariance(settings)
+    images = experiment.data
     key = {"method": "augshift", "split": "validation", "consistency_weight": 1.0}
-    train, _, scored, labels, _ = invariance._split(settings, key, images)
+    train, _, scored, labels, _ = experiment._split(key)
     np.testing.assert_array_equal(np.concatenate([train, scored]), images.train_images)
     np.testing.assert_array_equal(labels, images.train_labels[-40:])
 
@@ -153,19 +157,21 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
 
     settings = {"methods": (method,), "epochs": 3}
     run(tiny(tmp_path / "straight", **settings))
-    fit_with_backup = invariance.fit_with_backup
+    fit = Invariance.fit
 
-    def interrupted(*args, callbacks, **kwargs):
-        return fit_with_backup(*args, callbacks=[*callbacks, Interrupt()], **kwargs)
+    def interrupted(*args, callbacks=(), **kwargs):
+        return fit(*args, callbacks=[*callbacks, Interrupt()], **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(invariance, "fit_with_backup", interrupted)
+        patch.setattr(Invariance, "fit", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(tiny(tmp_path / "broken", **settings))
     assert not (tmp_path / "broken" / "results.json").exists()
     keras.utils.set_random_seed(99)
     run(tiny(tmp_path / "broken", **settings))
-    networks = [load_network(tmp_path / name, method) for name in ("straight", "broken")]
+    networks = [
+        Invariance.load_network(tmp_path / name, method=method) for name in ("straight", "broken")
+    ]
     for one, other in zip(*(network.get_weights() for network in networks), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from keras_gappos import GridTask, data
-from keras_gappos.experiments.location.run import LocationSettings, load_network, run
+from keras_gappos.experiments.location.run import Location
+from keras_gappos.experiments.location.settings import LocationSettings
+
+
+def run(settings):
+    return Location(settings).run()
 
 
 def tiny(folder, **changes):
@@ -52,7 +57,7 @@ def test_a_run_leaves_rows_table_figure_and_weights(finished):
 def test_a_finished_network_is_loaded_and_scores_what_its_row_says(finished):
     content = json.loads((finished / "results.json").read_text())
     row = content["rows"][0]
-    network = load_network(finished, "gapnet", "location", 2)
+    network = Location.load_network(finished, network="gapnet", task="location", grid_size=2)
     task = GridTask(network, 2, seed=1)
     task.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["acc"])
     images, labels = data.load("digits", "test", limit=20)
@@ -72,8 +77,10 @@ def _canvas(images, example):
 
 
 def test_a_row_that_is_not_there_is_named(finished):
-    with pytest.raises(ValueError, match=r"no finished row of .*'grid_size': 9"):
-        load_network(finished, "gapnet", "location", 9)
+    with pytest.raises(ValueError, match=r"Received: {'grid_size': 9}; .* there: .*'grid_size': 2"):
+        Location.load_network(finished, grid_size=9)
+    with pytest.raises(ValueError, match=r"one finished network .*Received: {}; .*'permutenet'"):
+        Location.load_network(finished)
 
 
 def test_finished_rows_are_not_trained_again(finished, monkeypatch):

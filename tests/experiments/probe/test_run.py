@@ -12,15 +12,19 @@ from keras_gappos.data.batches import GridBatches
 from keras_gappos.experiments.engine.data import load_images
 from keras_gappos.experiments.probe.networks import build_network, feature_layer, with_location_head
 from keras_gappos.experiments.probe.report import effect_sentence
-from keras_gappos.experiments.probe.run import load_network, run
+from keras_gappos.experiments.probe.run import Probe
 from keras_gappos.experiments.probe.scores import largest_effect, rank_correlations
-from keras_gappos.experiments.probe.settings import ChannelsSettings
+from keras_gappos.experiments.probe.settings import ProbeSettings
 
 RANKINGS = {"position", "cell", "class", "random", "most_active"}
 
 
+def run(settings):
+    return Probe(settings).run()
+
+
 def tiny(folder, **changes):
-    settings = ChannelsSettings(
+    settings = ProbeSettings(
         output_dir=str(folder),
         networks=("gapnet",),
         grid_size=2,
@@ -93,7 +97,9 @@ def tasks():
 
 def test_the_second_head_leaves_the_backbone_bit_unchanged(finished):
     folder, before = finished
-    by_class, by_cell = (load_network(folder, "gapnet", task) for task in ("class", "location"))
+    by_class, by_cell = (
+        Probe.load_network(folder, network="gapnet", task=task) for task in ("class", "location")
+    )
     last = by_class.layers.index(feature_layer(by_class))
     compared = 0
     for one, other in zip(by_class.layers[: last + 1], by_cell.layers):
@@ -112,7 +118,7 @@ def test_the_rows_are_what_the_networks_do_without_those_channels(finished):
     *rows, row = content_of(folder)["rows"]
     images = load_images(settings)
     for task, ranking in (("location", "cell"), ("class", "class")):
-        network = load_network(folder, "gapnet", task)
+        network = Probe.load_network(folder, network="gapnet", task=task)
         channels = ChannelRanking.from_json(folder / row["rankings"][ranking]).channels
         ablated = ablate(network, channels[:3], feature_layer(network))
         batches = GridBatches(
@@ -138,7 +144,7 @@ def test_weights_of_a_trained_network_take_the_place_of_training(finished, tmp_p
     with pytest.raises(Seen) as seen:
         run(tiny(tmp_path, weights=weights))
     (network,) = seen.value.args
-    trained = load_network(finished[0], "gapnet", "class")
+    trained = Probe.load_network(finished[0], network="gapnet", task="class")
     for layer in network.layers[:-2]:  # up to the head
         for ours, theirs in zip(layer.weights, trained.get_layer(layer.name).weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)
@@ -272,22 +278,22 @@ def test_what_does_not_fit_is_said_before_training(tmp_path, finished, monkeypat
 
 
 def test_a_network_that_is_not_there_is_named(finished):
-    with pytest.raises(ValueError, match="no finished network='permutenet', task='class'"):
-        load_network(finished[0], "permutenet", "class")
+    with pytest.raises(ValueError, match=r"Received: {'network': 'permutenet'"):
+        Probe.load_network(finished[0], network="permutenet", task="class")
 
 
 def test_every_setting_is_a_flag(monkeypatch, tmp_path):
     weights = tmp_path / "a.weights.h5"
     weights.touch()
     seen = []
-    monkeypatch.setattr(cli.channels, "run", lambda settings, console: seen.append(settings) or [])
+    monkeypatch.setattr(Probe, "run", lambda self, console: seen.append(self.settings) or [])
     flags = f"--dataset mnist --data-dir d --output-dir o --networks permutenet --weights {weights}"
     flags += " --grid-size 4 --depth 34 --width 6 --epochs 3 --head-epochs 2 --batch-size 7"
     flags += " --learning-rate 0.1 --head-learning-rate 0.2 --flip --no-normalize --counts 1 2"
     flags += " --draws 3 --train-images 9"
     flags += " --rank-images 8 --test-images 7 --test-passes 2 --precision mixed_float16 --seed 5"
     flags += " --distribute jax --jit-compile off"
-    assert cli.main(["run", "channels", *flags.split()]) == 0
+    assert cli.main(["run", "probe", *flags.split()]) == 0
     (settings,) = seen
-    defaults = ChannelsSettings()
+    defaults = ProbeSettings()
     assert [k for k in vars(settings) if vars(settings)[k] == vars(defaults)[k]] == []

@@ -1,0 +1,308 @@
+"""What the experiments share: devices, folder, lock, data, resuming, progress, rows, report."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import keras
+from rich.console import Console
+from rich.table import Table
+
+from keras_gappos.experiments.engine.checkpoint import EpochBackup
+from keras_gappos.experiments.engine.data import load_images
+from keras_gappos.experiments.engine.devices import use_devices
+from keras_gappos.experiments.engine.display import RunDisplay, ShowProgress
+from keras_gappos.experiments.engine.results import ResultFolder, read_results
+from keras_gappos.experiments.engine.settings import TrainingSettings, dtype_policy
+from keras_gappos.files import replacing
+from keras_gappos.interrupts import EndAtInterrupt
+
+TRAIN_COST = 3  # a training step costs about three test steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One network to train and score.
+
+    Attributes:
+        key: the entries of its row that tell it from the others.
+        name: what the progress display calls it.
+        work: how long it takes, in any unit.
+    """
+
+    key: dict
+    name: str
+    work: float
+
+
+class Experiment(abc.ABC):
+    """Networks that are trained and scored one by one, each for a row of results.
+
+    A subclass supplies `plan`, `build`, `train`, `score` and the report; `run` does the rest.
+
+    Args:
+        settings: an instance of the subclass's `Settings`.
+
+    Attributes:
+        name: the experiment's name on the command line.
+        Settings: its dataclass of settings.
+        keys: the entries of a row by which `load_network` finds a network.
+        extendable: names of settings, tuples, to which a later run may add values.
+        folder: the `ResultFolder`, while the experiment runs.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[TrainingSettings]]
+    keys: ClassVar[tuple[str, ...]]
+    extendable: ClassVar[tuple[str, ...]] = ()
+    folder: ResultFolder
+    _display: RunDisplay | None = None
+    _seconds = 0.0  # that the job's trainings have taken
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    @functools.cached_property
+    def data(self) -> Any:
+        """The images: an `ImageData`, unless the subclass loads something else."""
+        return load_images(self.settings)
+
+    @abc.abstractmethod
+    def plan(self) -> list[Job]:
+        """The networks to train, in order."""
+
+    @abc.abstractmethod
+    def build(self, key: dict, image_shape: Sequence[int], num_classes: int) -> keras.Model:
+        """Builds the untrained network of a row.
+
+        Args:
+            key: the entries of the row that tell it from the others.
+            image_shape: `(height, width, channels)` of one image.
+            num_classes: number of image classes.
+        """
+
+    @abc.abstractmethod
+    def train(self, job: Job, network: keras.Model) -> dict:
+        """Trains a network; returns entries of its row, `epochs` among them."""
+
+    @abc.abstractmethod
+    def score(self, job: Job, network: keras.Model) -> dict:
+        """Scores a trained network and saves it; returns the other entries of its row."""
+
+    @abc.abstractmethod
+    def measure(self, key: dict, network: keras.Model) -> dict:
+        """Measures a trained network again; returns the metrics of its model card, in percent.
+
+        Random draws are those of the settings' seed, whatever the training drew.
+        """
+
+    @staticmethod
+    @abc.abstractmethod
+    def summarize(row: dict) -> str:
+        """A row's result in a few words, for the log."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def make_table(rows: list[dict]) -> Table:
+        """A table of the rows, to print."""
+
+    @abc.abstractmethod
+    def write_report(self) -> None:
+        """Writes table and figure of the folder's rows into the folder."""
+
+    def run(self, console: Console | None = None) -> list[dict]:
+        """Trains and scores what is not yet in the output folder; writes table and figure.
+
+        Args:
+            console: where to show progress, or `None` for standard output. Of several processes
+                only the chief shows anything.
+
+        Returns:
+            All rows of the folder, dictionaries.
+
+        Raises:
+            ValueError: for data that do not fit the settings, or an output folder of other
+                settings.
+            OSError: if the output folder cannot be written.
+        """
+        settings = self.settings
+        devices = use_devices(settings.distribute, settings.batch_size)
+        console = console or Console()
+        console.quiet = console.quiet or not devices.is_chief
+        self.folder = ResultFolder(
+            settings.output_dir, self.name, settings, self.extendable, devices
+        )
+        with self.folder.lock(), dtype_policy(settings.precision):
+            jobs = self.plan()
+            with RunDisplay(sum(job.work for job in jobs), self.make_table, console) as display:
+                self._display = display
+                for job in jobs:
+                    self._finish(job)
+                self._display = None
+            if devices.is_chief:
+                self.write_report()
+            if not any(self.folder.backup.glob("*")):  # else another method's training is under way
+                shutil.rmtree(self.folder.path / "backup", ignore_errors=True)
+        return self.folder.rows
+
+    def _finish(self, job):
+        """Trains and scores one network, unless an earlier run has."""
+        folder, display = self.folder, self._display
+        display.show(folder.rows, job.name)
+        if folder.find(**job.key):
+            display.log(f"{job.name}: finished earlier")
+            display.skip(job.work)
+        else:
+            row = self._make_row(job)
+            folder.add(folder.devices.from_chief(lambda: row))
+            if folder.devices.is_chief:
+                self.write_report()
+            display.log(f"{job.name}: {self.summarize(row)} in {row['seconds']:.0f} s")
+        shutil.rmtree(self._backup_dir(job), ignore_errors=True)
+
+    def _make_row(self, job):
+        keras.utils.set_random_seed(self.settings.seed)
+        network = self.build(job.key, self.data.image_shape, self.data.num_classes)
+        self._seconds = 0.0
+        row = {**job.key, **self.data.describe(), "parameters": network.count_params()}
+        row |= self.train(job, network)
+        row |= self.score(job, network)
+        return {**row, "seconds": round(self._seconds, 1)}
+
+    def advance(self, work: float) -> None:
+        """Moves the progress bar on; does nothing where there is none."""
+        if self._display is not None:
+            self._display.advance(work)
+
+    def _skip(self, work):
+        """Moves the progress bar on for work that an earlier run did, or that need not be done."""
+        if self._display is not None:
+            self._display.skip(work)
+
+    def log(self, line: str) -> None:
+        """Logs a line where there is no live display."""
+        if self._display is not None:
+            self._display.log(line)
+
+    def progress(self, job: Job, train_step: float = 0, test_step: float = 0) -> list:
+        """Keras callbacks that move the progress bar on by the work of each step."""
+        if self._display is None:
+            return []
+        return [ShowProgress(self._display, train_step, test_step, job.name)]
+
+    def fit(
+        self,
+        job: Job,
+        network: keras.Model,
+        compiled: Callable[[keras.Model], keras.Model],
+        batches: Any,
+        epochs: int,
+        epoch_work: float,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        part: str = "",
+    ) -> int:
+        """Trains the epochs that are not in the job's backup yet, on the experiment's devices.
+
+        Args:
+            job: the job.
+            network: the network to train; it has its weights in the end, on one device.
+            compiled: function of such a network that returns a compiled model of it, to be fitted.
+            batches: shuffled training batches, with a `callback` that starts their epochs, such as
+                `TrainingBatches`; or, for one process, a dictionary of the data that `fit` takes.
+            epochs: number of epochs in all.
+            epoch_work: work of one epoch, in the unit of the job's.
+            callbacks: Keras callbacks, called before the backup is made.
+            part: which of the job's trainings this is, if there are several.
+
+        Returns:
+            The number of epochs trained, earlier runs' included.
+        """
+        devices = self.folder.devices
+        data, starting = batches, []
+        if isinstance(batches, dict):
+            steps = -(-len(batches["x"]) // batches["batch_size"])
+        else:
+            steps = len(batches)
+            # Keras' own shuffling is left out, since no seed of ours controls it.
+            data, starting = {"x": devices.part(batches), "shuffle": False}, [batches.callback]
+        progress = self.progress(job, epoch_work / steps)
+        with devices.training(network) as copy:
+            model = compiled(copy)
+            backup = EpochBackup(self._backup_dir(job) / part, model, devices)
+            self._skip(epoch_work * backup.epochs)
+            if not backup.stopped:
+                model.fit(
+                    **data,
+                    initial_epoch=backup.epochs,
+                    epochs=epochs,
+                    verbose=0,
+                    callbacks=[*starting, *callbacks, *progress, backup, EndAtInterrupt()],
+                )
+        self._skip(epoch_work * (epochs - backup.epochs))
+        self._seconds += backup.seconds
+        return backup.epochs
+
+    def save_weights(self, network: keras.Model, name: str) -> str:
+        """Saves a network's weights in the folder; returns the file's path inside it."""
+        weights = f"weights/{name}.weights.h5"
+        # A model that was compiled would save its optimizer, too, which is as large as the weights.
+        uncompiled = keras.Model(network.inputs, network.outputs)
+        with replacing(self.folder.path / weights) as temporary:
+            uncompiled.save_weights(temporary)
+        return weights
+
+    def save_rankings(self, rankings: dict, name: str) -> dict[str, str]:
+        """Saves `ChannelRanking`s in the folder; returns the files' paths inside it, by name."""
+        paths = {ranking: f"rankings/{name}_{ranking}.json" for ranking in rankings}
+        (self.folder.path / "rankings").mkdir(exist_ok=True)
+        for ranking, path in paths.items():
+            rankings[ranking].to_json(self.folder.path / path)
+        return paths
+
+    def _backup_dir(self, job):
+        return self.folder.backup / "_".join(map(str, job.key.values()))
+
+    @classmethod
+    def weights_files(cls, row: dict) -> list[tuple[dict, str]]:
+        """`(key, file)` of each network whose weights a row names, with the class's `keys`."""
+        if "weights" not in row:
+            return []
+        return [({name: row[name] for name in cls.keys}, row["weights"])]
+
+    @classmethod
+    def load_network(cls, output_dir: str | pathlib.Path, **key: Any) -> keras.Model:
+        """Loads a trained network from the folder of an experiment.
+
+        Its input is what the row's `mean` and `std`, if it has them, make of images in [0, 1].
+
+        Args:
+            output_dir: the experiment's output folder.
+            **key: entries of the network's row, as many of the class's `keys` as tell it from the
+                others.
+
+        Returns:
+            A Functional `keras.Model`.
+
+        Raises:
+            ValueError: if not exactly one network fits; the message lists those that are there.
+        """
+        output_dir = pathlib.Path(output_dir).expanduser()
+        content = read_results(output_dir / "results.json")
+        networks = [(*pair, row) for row in content["rows"] for pair in cls.weights_files(row)]
+        fitting = [found for found in networks if key.items() <= found[0].items()]
+        if len(fitting) != 1:
+            raise ValueError(
+                f"{output_dir} must have one finished network of the key given. Received: {key}; "
+                f"the networks there: {[found for found, _, _ in networks]}"
+            )
+        [(found, weights, row)] = fitting
+        experiment = cls(cls.Settings.from_recorded(content["settings"]))
+        network = experiment.build(found, row["image_shape"], row["num_classes"])
+        network.load_weights(output_dir / weights)
+        return network
