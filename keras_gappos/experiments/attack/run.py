@@ -124,7 +124,7 @@ def score(network, images):
         images: a `SegmentationData`.
     """
     batches = ImagesInOrder(images.test_images, images.test_masks, _BATCH)
-    return intact_scores(network, batches, images.test_masks, images.info.void)
+    return intact_scores(network, batches, images.test_masks, images.info.ignore_class)
 
 
 def _intact(flip):
@@ -209,7 +209,7 @@ def _train(settings, job, images, folder, display, network):
     progress = ShowProgress(display, epoch_work / len(batches), 0, job.name)
     return fit_with_backup(
         network,
-        lambda copy: compile_for_training(settings, copy, images.info.void, steps),
+        lambda copy: compile_for_training(settings, copy, images.info.ignore_class, steps),
         folder,
         job,
         display,
@@ -234,7 +234,7 @@ def _rank(settings, images, network, display):
             region,
             settings.latent,
             method=method,
-            normalize=settings.normalize,
+            divide_by_activity=settings.divide_by_activity,
             mean=mean,
             progress=False,
         )
@@ -262,7 +262,7 @@ def _sweep(settings, job, images, network, rankings, counts, display):
         settings.latent,
         settings.draws,
         settings.seed,
-        images.info.void,
+        images.info.ignore_class,
     )
 
 

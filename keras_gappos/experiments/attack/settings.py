@@ -36,7 +36,7 @@ class AttackSettings(TrainingSettings):
     """Height and width in pixels to resize images and masks to; None keeps their size."""
     num_classes: int | None = None
     """Number of classes of a data set that the package does not know; None counts its labels."""
-    void: int | None = None
+    ignore_class: int | None = None
     """Label, at least 0, of pixels that do not count, of a data set that the package does not
     know."""
     depth: Literal[18, 34, 50] = 18
@@ -73,7 +73,7 @@ class AttackSettings(TrainingSettings):
     method: Literal["region", "signed_flip"] = "region"
     """Ranking of left and right channels: by images of which one half is kept, or by the paper's
     signed difference between images and mirrored ones. Overall channels are ranked by flips."""
-    normalize: bool = False
+    divide_by_activity: bool = False
     """Divide the channels' scores by their mean activity."""
     draws: int = 5
     """Random orders of the channels for the baseline."""
@@ -93,7 +93,7 @@ class AttackSettings(TrainingSettings):
         super().__post_init__()
         check_at_least(self, 1, "width", "epochs", "batch_size", "draws", "num_classes")
         check_at_least(self, 1, "train_images", "rank_images", "test_images")
-        check_at_least(self, 0, "weight_decay", "void")
+        check_at_least(self, 0, "weight_decay", "ignore_class")
         check_above_zero(self, "learning_rate")
         check_seed(self)
         given = [name for name in ("flips", "counts") if getattr(self, name) is not None]

@@ -164,7 +164,7 @@ def _work(settings, key, images):
     """The work of one job, in test images."""
     train, _, scored, _, epochs = _split(settings, key, images)
     shifts = (2 * settings.max_shift + 1) ** 2 * len(scored[: settings.consistency_images])
-    passes = (1 + 2 * settings.trials) * len(scored)
+    passes = (1 + 2 * settings.pairs) * len(scored)
     return _image_cost(key) * len(train) * epochs + shifts + passes
 
 
@@ -257,7 +257,7 @@ def score(settings, network, images, labels):
         )
 
     outputs = network.predict(images, batch_size=batch_size, verbose=0)
-    random = measure("random", trials=settings.trials)
+    random = measure("random", pairs=settings.pairs)
     exact = measure("exact", settings.consistency_images)
     return {
         "top1": 100 * float(np.mean(outputs.argmax(-1) == labels)),

@@ -79,7 +79,7 @@ class InvarianceSettings(TrainingSettings):
     consistency_images: int | None = None
     """Score exact consistency, which takes a pass for each of the (2 max_shift + 1)^2 shifts, on
     the first so many of these; None uses all."""
-    trials: int = 5
+    pairs: int = 5
     """Random consistency: pairs of shifts for each image."""
     normalize: bool = True
     """Shift and scale each color channel to mean 0, standard deviation 1 over the training images,
@@ -92,7 +92,7 @@ class InvarianceSettings(TrainingSettings):
         super().__post_init__()
         check_at_least(self, 1, "width", "epochs", "batch_size", "max_shift", "search_epochs")
         check_at_least(self, 1, "train_shift", "search_images", "validation_images", "train_images")
-        check_at_least(self, 1, "test_images", "consistency_images", "trials")
+        check_at_least(self, 1, "test_images", "consistency_images", "pairs")
         check_at_least(self, 0, "weight_decay", "weight_tolerance")
         check_above_zero(self, "learning_rate")
         check_each_once(self, "methods", "consistency_weights")
