@@ -33,7 +33,7 @@ import keras_gappos as kg
 from keras_gappos.surgery.feature_map import split_at_feature_map
 
 IMAGE_SHAPE = (180, 240, 3)
-CLASSES, VOID = 11, 11
+CLASSES, IGNORED = 11, 11
 SIZES = 8
 BOUND, MEMORY_BOUND = 1.15, 1.05
 SMALL_SHAPE = (32, 32, 3)  # of the images whose ranking takes memory
@@ -98,7 +98,7 @@ def time_sweep(settings):
         rng.permutation(parts.channels).tolist(),
         np.linspace(0, parts.channels, SIZES).astype(int),
         baselines=(),
-        void=VOID,
+        ignore_class=IGNORED,
         progress=False,
     )
     print(f"first batch, with the building and compiling: {seconds['sweep'][0]:.1f} s")

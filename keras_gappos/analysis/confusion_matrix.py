@@ -13,14 +13,14 @@ class ConfusionMatrix:
 
     Args:
         num_classes: number of classes, at least 1.
-        void: label of the pixels that do not count, an integer of at least 0, or `None`. It may be
+        ignore_class: label of the pixels to ignore, an integer of at least 0, or `None`. It may be
             one of the classes.
 
     Attributes:
         matrix: int64 array `(num_classes, num_classes)`; row: true class, column: predicted class.
 
     Example:
-        >>> confusion = ConfusionMatrix(num_classes=3, void=3)
+        >>> confusion = ConfusionMatrix(num_classes=3, ignore_class=3)
         >>> confusion.add(np.array([0, 0, 1, 3]), np.array([0, 1, 1, 2]))
         >>> confusion.iou.tolist()
         [50.0, 50.0, nan]
@@ -28,18 +28,20 @@ class ConfusionMatrix:
         50.0
     """
 
-    def __init__(self, num_classes: int, void: int | None = None):
+    def __init__(self, num_classes: int, ignore_class: int | None = None):
         self.num_classes = integer("num_classes", num_classes, 1)
-        self.void = None if void is None else integer("void", void, 0)
+        self.ignore_class = (
+            None if ignore_class is None else integer("ignore_class", ignore_class, 0)
+        )
         self.matrix = np.zeros((self.num_classes, self.num_classes), "int64")
 
     def add(self, truth, predicted):
         """Counts more pixels.
 
         Args:
-            truth: array of integers of any shape, each in [0, num_classes) or void.
+            truth: array of integers of any shape, each in [0, num_classes) or `ignore_class`.
             predicted: array of integers of the same shape; in [0, num_classes) wherever the truth
-                is not void.
+                is not `ignore_class`.
 
         Raises:
             ValueError: for labels that are not integers, of different shapes, or out of range;
@@ -51,11 +53,11 @@ class ConfusionMatrix:
                 "`predicted` must have the shape of `truth`. "
                 f"Received: shapes {predicted.shape} and {truth.shape}"
             )
-        if self.void is not None:
-            counts = truth != self.void
+        if self.ignore_class is not None:
+            counts = truth != self.ignore_class
             truth, predicted = truth[counts], predicted[counts]
-        check_range("truth", truth, self.num_classes, self.void)
-        check_range("predicted", predicted, self.num_classes, self.void)
+        check_range("truth", truth, self.num_classes, self.ignore_class)
+        check_range("predicted", predicted, self.num_classes, self.ignore_class)
         pairs = truth.ravel().astype("int64") * self.num_classes + predicted.ravel().astype("int64")
         counted = np.bincount(pairs, minlength=self.num_classes**2)
         self.matrix += counted.reshape(self.matrix.shape)
@@ -94,13 +96,14 @@ def integer_labels(name, values):
     return values
 
 
-def check_range(name, labels, num_classes, void):
-    """Raises a `ValueError` for a label that is no class; `void` is for the message alone."""
+def check_range(name, labels, num_classes, ignore_class):
+    """Raises a `ValueError` for a label that is no class; the message names `ignore_class`."""
     if not labels.size:
         return
     low, high = labels.min(), labels.max()
     if low < 0 or high >= num_classes:
-        allowed = f"[0, {num_classes})" + ("" if void is None else f" or {void}, void")
+        ignored = "" if ignore_class is None else f" or {ignore_class}, ignored"
         raise ValueError(
-            f"`{name}` must be in {allowed}. Received: a label of {low if low < 0 else high}"
+            f"`{name}` must be in [0, {num_classes}){ignored}. "
+            f"Received: a label of {low if low < 0 else high}"
         )

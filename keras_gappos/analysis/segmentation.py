@@ -21,7 +21,7 @@ class RegionScores:
     """One `ConfusionMatrix` for each of several regions of the image.
 
     Args:
-        num_classes, void: as in `ConfusionMatrix`.
+        num_classes, ignore_class: as in `ConfusionMatrix`.
         regions: some of `"whole"`, `"left"`, `"right"`, `"top"`, `"bottom"`, as in
             `region_slices`.
 
@@ -38,17 +38,17 @@ class RegionScores:
     def __init__(
         self,
         num_classes: int,
-        void: int | None = None,
+        ignore_class: int | None = None,
         regions: Sequence[str] = ("whole", "left", "right"),
     ):
         if isinstance(regions, str) or not regions:
             raise ValueError(f"`regions` must be some of {REGIONS}. Received: regions={regions!r}")
         self.matrices = {
-            one_of("regions", region, REGIONS): ConfusionMatrix(num_classes, void)
+            one_of("regions", region, REGIONS): ConfusionMatrix(num_classes, ignore_class)
             for region in regions
         }
         one = next(iter(self.matrices.values()))
-        self._num_classes, self._void = one.num_classes, one.void
+        self._num_classes, self._ignore_class = one.num_classes, one.ignore_class
 
     def __getitem__(self, region):
         return self.matrices[region]
@@ -71,18 +71,23 @@ class RegionScores:
         """What `add_at` needs of the truth, once for all predictions of the same images.
 
         Args:
-            truth: array of integers `(..., height, width)`, each in [0, num_classes) or void.
+            truth: integers `(..., height, width)`, each in [0, num_classes) or `ignore_class`.
 
         Returns:
             int64 array of the same shape. The image has nine parts, as on three rows and three
             columns, the middle ones empty or one pixel wide; each part has `num_classes + 1` rows
-            of predicted classes, the last one for void. These are where a pixel's row begins.
+            of predicted classes, the last one for ignored pixels. These are where a pixel's
+            row begins.
         """
         count = self._num_classes
         labels = integer_labels("truth", truth).astype("int64")
-        void = labels == self._void if self._void is not None else np.zeros(labels.shape, bool)
-        check_range("truth", labels[~void], count, self._void)
-        labels[void] = count
+        ignored = (
+            labels == self._ignore_class
+            if self._ignore_class is not None
+            else np.zeros(labels.shape, bool)
+        )
+        check_range("truth", labels[~ignored], count, self._ignore_class)
+        labels[ignored] = count
         rows, columns = (_thirds(length) for length in labels.shape[-2:])
         return count * (labels + (count + 1) * (3 * rows[:, None] + columns))
 
@@ -99,8 +104,10 @@ class RegionScores:
         count = self._num_classes
         predicted = integer_labels("predicted", predicted)
         if predicted.size and not 0 <= predicted.min() <= predicted.max() < count:
-            valid = places // count % (count + 1) < count  # on void anything may be predicted
-            check_range("predicted", predicted[valid], count, self._void)
+            valid = (
+                places // count % (count + 1) < count
+            )  # where it is ignored, anything may be predicted
+            check_range("predicted", predicted[valid], count, self._ignore_class)
             predicted = np.where(valid, predicted, 0)
         index = predicted.astype("int64")
         index += places
@@ -143,7 +150,7 @@ def segmentation_scores(
     images: Any,
     masks: Any = None,
     *,
-    void: int | None = None,
+    ignore_class: int | None = None,
     regions: Sequence[str] = ("whole", "left", "right"),
     threshold: float | None = None,
     batch_size: int = 16,
@@ -158,7 +165,7 @@ def segmentation_scores(
             iterable of batches `(images, masks)`, in the units that the model takes.
         masks: integers `(n, height, width)` or `(n, height, width, 1)`, for an array of images; a
             data set brings its own.
-        void: label of the pixels that do not count, or `None`.
+        ignore_class: label of the pixels that do not count, or `None`.
         regions: as in `RegionScores`.
         threshold: for a model of one output per pixel, the output above which the class is 1.
         batch_size: number of images in a batch, for an array of images.
@@ -170,7 +177,7 @@ def segmentation_scores(
     Raises:
         ValueError: for a model without such an output or one that gives NaN, a `threshold` that
             does not fit it, missing masks, masks of another size than the output, labels beyond the
-            model's classes that are not void, images that are empty or not finite.
+            model's classes that are not `ignore_class`, images that are empty or not finite.
 
     Example:
         >>> images, masks = keras_gappos.data.load("shapes", "test", limit=4)
@@ -180,7 +187,7 @@ def segmentation_scores(
         True
     """
     pixels = PixelClasses(model, threshold)
-    scores = RegionScores(pixels.num_classes, void, regions)
+    scores = RegionScores(pixels.num_classes, ignore_class, regions)
     with ProgressBar("segmentation", count_batches(images, batch_size), enabled=progress) as bar:
         for x, y in iterate_batches(images, masks, batch_size):
             predicted = pixels.decide(x)

@@ -28,8 +28,8 @@ class SegmentationBatches(ShuffledBatches):
             drawn uniformly; both above 0.
         flip: whether to mirror half of the images left to right. It makes left
             and right indistinguishable.
-        void: label of the pixels outside an image that is smaller than the crop; required if an
-            image can be.
+        ignore_class: label of the pixels outside an image that is smaller than the crop;
+            required if an image can be.
         fill: color there, one value in [0, 255] for each channel; `None` is the images' mean.
 
     A batch is float32 images `(batch, *size, channels)` in [0, 1] and int32 masks
@@ -42,7 +42,7 @@ class SegmentationBatches(ShuffledBatches):
     Example:
         >>> images, masks = keras_gappos.data.load("shapes", "train", limit=8)
         >>> batches = keras_gappos.data.SegmentationBatches(
-        ...     images, masks, batch_size=4, seed=0, size=(48, 48), scale=(0.5, 2.0), void=7
+        ...     images, masks, batch_size=4, seed=0, size=(48, 48), scale=(0.5, 2.0), ignore_class=7
         ... )
         >>> batches[0][0].shape, batches[0][1].shape
         ((4, 48, 48, 3), (4, 48, 48))
@@ -57,7 +57,7 @@ class SegmentationBatches(ShuffledBatches):
         size: Sequence[int] | None = None,
         scale: Sequence[float] = (1.0, 1.0),
         flip: bool = False,
-        void: int | None = None,
+        ignore_class: int | None = None,
         fill: Sequence[int] | np.ndarray | None = None,
     ):
         super().__init__()
@@ -67,12 +67,14 @@ class SegmentationBatches(ShuffledBatches):
         self._size = images.shape[1:3] if size is None else checked_size(size)
         self._scale: tuple[float, float] = _checked_scale(scale)
         self._flip = flip
-        self._void = void if void is None else integer("void", void, 0)
+        self._ignore_class = (
+            None if ignore_class is None else integer("ignore_class", ignore_class, 0)
+        )
         smallest = scaled_size(images.shape[1:3], self._scale[0])
-        if void is None and any(have < want for have, want in zip(smallest, self._size)):
+        if ignore_class is None and any(have < want for have, want in zip(smallest, self._size)):
             raise ValueError(
-                f"`void` is needed: scaled by {self._scale[0]} an image is {smallest}, and the "
-                f"crop, of {self._size}, reaches beyond it. Received: void=None"
+                f"`ignore_class` is needed: scaled by {self._scale[0]} an image is {smallest}, and "
+                f"the crop, of {self._size}, reaches beyond it. Received: ignore_class=None"
             )
         self._fill = _checked_fill(images, fill)
         self.start_epoch(0)
@@ -101,7 +103,7 @@ class SegmentationBatches(ShuffledBatches):
                 corner,
                 self._size,
                 self._fill,
-                self._void,
+                self._ignore_class,
             )
             columns = slice(None, None, -1 if mirrored else 1)
             images[row], masks[row] = image[:, columns], mask[:, columns]
@@ -116,7 +118,7 @@ def crop_scaled(
     corner: Sequence[float],
     size: Sequence[int],
     fill: Sequence[int] | np.ndarray | None,
-    void: int | None,
+    ignore_class: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scales an image and its mask, and cuts the same crop out of both.
 
@@ -127,7 +129,7 @@ def crop_scaled(
             its last place. Along an axis on which the image is smaller than the crop, where the
             image lies in it.
         size: (height, width) of the crop.
-        fill, void: color and label outside the image.
+        fill, ignore_class: color and label outside the image.
 
     Returns:
         The crops, `(*size, channels)` and `size`, of the same dtypes.
@@ -144,7 +146,10 @@ def crop_scaled(
     image, mask = resize_image(image, shape, box), resize_mask(mask, shape, box)
     if shape == tuple(size):
         return image, mask
-    whole = np.full((*size, image.shape[-1]), fill, image.dtype), np.full(size, void, mask.dtype)
+    whole = (
+        np.full((*size, image.shape[-1]), fill, image.dtype),
+        np.full(size, ignore_class, mask.dtype),
+    )
     whole[0][tuple(new)], whole[1][tuple(new)] = image, mask
     return whole
 

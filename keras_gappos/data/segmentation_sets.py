@@ -1,4 +1,4 @@
-"""Classes, colors and void label of the segmentation data sets."""
+"""Classes, colors and ignored label of the segmentation data sets."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class SegmentationInfo:
     """The classes of a segmentation data set, as `load` gives them.
 
     Attributes:
-        num_classes: number of classes; masks have 0 to num_classes - 1, and `void`.
+        num_classes: number of classes; masks have 0 to num_classes - 1, and `ignore_class`.
         class_names: a name for each class.
         colors: (red, green, blue) in [0, 255] for each class.
-        void: label of the pixels that have no class and do not count, or `None`.
+        ignore_class: label of the pixels that have no class and do not count, or `None`.
         source_labels: the label of each class in the data set's files, where they differ;
-            `load` translates them, and turns unlisted labels into void.
+            `load` translates them, and turns unlisted labels into `ignore_class`.
 
     Example:
         >>> info = keras_gappos.data.segmentation_info("camvid")
-        >>> info.class_names[info.num_classes - 1], info.void
+        >>> info.class_names[info.num_classes - 1], info.ignore_class
         ('bicyclist', 11)
     """
 
     num_classes: int
     class_names: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
-    void: int | None
+    ignore_class: int | None
     source_labels: tuple[int, ...] | None = None
 
     def paint(self, masks: np.ndarray) -> np.ndarray:
@@ -49,13 +49,13 @@ class SegmentationInfo:
         """Masks with the files' labels as masks with the classes, uint8."""
         if self.source_labels is None:
             return masks
-        table = np.full(256, self.void, "uint8")
+        table = np.full(256, self.ignore_class, "uint8")
         table[list(self.source_labels)] = np.arange(self.num_classes)
         return table[masks]
 
 
 def segmentation_info(name: str | os.PathLike) -> SegmentationInfo:
-    """Returns the classes, colors and void label of a segmentation data set.
+    """Returns the classes, colors and ignored label of a segmentation data set.
 
     Args:
         name: `"shapes"`, `"camvid"` or `"cityscapes"`, as for `load`: a configuration or version
@@ -89,9 +89,9 @@ def plain_name(name: str | os.PathLike) -> str:
     return str(name).split("/")[0].split(":")[0]
 
 
-def _info(classes, void, source_labels=None):
+def _info(classes, ignore_class, source_labels=None):
     names, colors = tuple(classes), tuple(classes.values())
-    return SegmentationInfo(len(names), names, colors, void, source_labels)
+    return SegmentationInfo(len(names), names, colors, ignore_class, source_labels)
 
 
 INFOS = {
@@ -105,7 +105,7 @@ INFOS = {
             "left cross": (250, 150, 130),
             "right cross": (110, 200, 240),
         },
-        void=7,
+        ignore_class=7,
     ),
     # The 11 classes and their order: Badrinarayanan et al., arXiv 1511.00561. Colors: Brostow
     # et al., Pattern Recognition Letters 2009.
@@ -123,7 +123,7 @@ INFOS = {
             "pedestrian": (64, 64, 0),
             "bicyclist": (0, 128, 192),
         },
-        void=11,
+        ignore_class=11,
     ),
     # Cordts et al., arXiv 1604.01685: the 19 classes that count, of 34 labels.
     "cityscapes": _info(
@@ -148,7 +148,7 @@ INFOS = {
             "motorcycle": (0, 0, 230),
             "bicycle": (119, 11, 32),
         },
-        void=19,
+        ignore_class=19,
         source_labels=(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
     ),
 }

@@ -34,7 +34,7 @@ def deeplabv3(
     Args:
         input_shape: `(height, width, channels)`; height and width may be `None`, and need not be
             multiples of anything.
-        num_classes: number of logits of each pixel, at least 1; void is none of them.
+        num_classes: number of logits of each pixel, at least 1; an ignored class is none of them.
         depth: 18, 34 or 50.
         width: channels of the backbone's first stage; each branch has four times as many. 64 is
             the paper's.

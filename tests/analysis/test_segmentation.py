@@ -8,10 +8,10 @@ from hypothesis.extra import numpy as st_numpy
 from keras_gappos.analysis import ConfusionMatrix, RegionScores, segmentation_scores
 from keras_gappos.analysis.segmentation import REGIONS, region_slices
 
-VOID = 4
+IGNORED = 4
 TRUTH = np.array([[0, 0, 1, 1], [2, 2, 1, 4]])
 PREDICTED = np.array([[0, 1, 1, 1], [2, 0, 0, 3]])
-# Of three classes, void left out: row true, column predicted.
+# Of three classes, ignored pixels left out: row true, column predicted.
 MATRIX = [[1, 1, 0], [1, 2, 0], [1, 0, 1]]
 
 LABELS = st_numpy.arrays(
@@ -19,17 +19,17 @@ LABELS = st_numpy.arrays(
 )
 
 
-def confusion(truth, predicted, num_classes=4, void=None):
-    matrix = ConfusionMatrix(num_classes, void)
+def confusion(truth, predicted, num_classes=4, ignore_class=None):
+    matrix = ConfusionMatrix(num_classes, ignore_class)
     matrix.add(truth, predicted)
     return matrix
 
 
 def test_a_case_computed_by_hand():
-    matrix = confusion(TRUTH, PREDICTED, 4, VOID)
+    matrix = confusion(TRUTH, PREDICTED, 4, IGNORED)
     np.testing.assert_array_equal(matrix.matrix[:3, :3], MATRIX)
     assert matrix.matrix.sum() == 7
-    # 1 of 4 pixels that are 0 in either, 2 of 4, 1 of 2; class 3 is predicted on void alone.
+    # 1 of 4 pixels that are 0 in either, 2 of 4, 1 of 2; class 3 is predicted on ignored ones.
     np.testing.assert_array_equal(matrix.iou, [25, 50, 50, np.nan])
     assert matrix.miou == pytest.approx(125 / 3)
     assert matrix.accuracy == pytest.approx(100 * 4 / 7)
@@ -37,13 +37,13 @@ def test_a_case_computed_by_hand():
 
 @settings(deadline=None, max_examples=15)
 @given(LABELS, st.sampled_from([None, 0, 4]))
-def test_equals_the_metric_of_keras(labels, void):
+def test_equals_the_metric_of_keras(labels, ignore_class):
     truth, predicted = labels
-    predicted = np.minimum(predicted, 3) if void == 4 else predicted
-    num_classes = 4 if void == 4 else 5
-    metric = keras.metrics.MeanIoU(num_classes, ignore_class=void)
+    predicted = np.minimum(predicted, 3) if ignore_class == 4 else predicted
+    num_classes = 4 if ignore_class == 4 else 5
+    metric = keras.metrics.MeanIoU(num_classes, ignore_class=ignore_class)
     metric.update_state(truth, predicted)
-    matrix = confusion(truth, predicted, num_classes, void)
+    matrix = confusion(truth, predicted, num_classes, ignore_class)
     expected = np.asarray(metric.total_cm)
     np.testing.assert_array_equal(matrix.matrix, expected)
     if matrix.matrix.sum():
@@ -82,7 +82,7 @@ def test_takes_integers_of_any_kind(dtype):
 @pytest.mark.parametrize(
     "truth, predicted, message",
     [
-        ([0, 5], [0, 0], r"`truth` must be in \[0, 4\) or 4, void. Received: a label of 5"),
+        ([0, 5], [0, 0], r"`truth` must be in \[0, 4\) or 4, ignored. Received: a label of 5"),
         ([0, -1], [0, 0], r"`truth` must be in .*a label of -1"),
         ([0, 1], [0, 4], r"`predicted` must be in .*a label of 4"),
         ([0, 1], [0], r"`predicted` must have the shape of `truth`.*\(1,\) and \(2,\)"),
@@ -90,7 +90,7 @@ def test_takes_integers_of_any_kind(dtype):
     ],
 )
 def test_labels_that_do_not_fit_are_named_and_not_counted(truth, predicted, message):
-    matrix = ConfusionMatrix(4, VOID)
+    matrix = ConfusionMatrix(4, IGNORED)
     with pytest.raises(ValueError, match=message):
         matrix.add(np.array(truth), np.array(predicted))
     assert not matrix.matrix.any()
@@ -108,11 +108,11 @@ def test_halves_mirror_each_other_and_leave_the_middle_out(width):
 
 
 def test_each_region_counts_its_own_pixels():
-    scores = RegionScores(4, VOID, REGIONS)
+    scores = RegionScores(4, IGNORED, REGIONS)
     scores.add(TRUTH[None], PREDICTED[None])
     for region in REGIONS:
         rows, columns = region_slices(region, 2, 4)
-        expected = confusion(TRUTH[rows, columns], PREDICTED[rows, columns], 4, VOID)
+        expected = confusion(TRUTH[rows, columns], PREDICTED[rows, columns], 4, IGNORED)
         np.testing.assert_array_equal(scores[region].matrix, expected.matrix)
         assert scores.miou[region] == expected.miou
     assert scores["left"].matrix.sum() + scores["right"].matrix.sum() == 7
@@ -121,25 +121,29 @@ def test_each_region_counts_its_own_pixels():
 @given(st.data())
 def test_regions_count_as_their_slices_do_whatever_the_size_and_the_void(data):
     shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)))
-    void = data.draw(st.sampled_from([None, 0, 2, VOID]))
-    elements = st.integers(0, VOID if void == VOID else VOID - 1)
+    ignore_class = data.draw(st.sampled_from([None, 0, 2, IGNORED]))
+    elements = st.integers(0, IGNORED if ignore_class == IGNORED else IGNORED - 1)
     truth = data.draw(st_numpy.arrays("uint8", shape, elements=elements))
-    predicted = data.draw(st_numpy.arrays("int32", shape, elements=st.integers(0, VOID - 1)))
-    if void is not None:
-        predicted[truth == void] += 7  # no class, but nobody looks there
-    scores = RegionScores(VOID, void, REGIONS)
+    predicted = data.draw(st_numpy.arrays("int32", shape, elements=st.integers(0, IGNORED - 1)))
+    if ignore_class is not None:
+        predicted[truth == ignore_class] += 7  # no class, but nobody looks there
+    scores = RegionScores(IGNORED, ignore_class, REGIONS)
     for part in (slice(0, 1), slice(1, None)):
         scores.add(truth[part], predicted[part])
     for region in REGIONS:
         part = (..., *region_slices(region, *shape[1:]))
-        expected = confusion(truth[part], predicted[part], VOID, void)
+        expected = confusion(truth[part], predicted[part], IGNORED, ignore_class)
         np.testing.assert_array_equal(scores[region].matrix, expected.matrix)
 
 
 def test_maps_that_do_not_fit_are_named_and_not_counted():
-    scores = RegionScores(4, VOID)
+    scores = RegionScores(4, IGNORED)
     for truth, predicted, message in [
-        ([[0, -1]], [[0, 0]], r"`truth` must be in \[0, 4\) or 4, void. Received: a label of -1"),
+        (
+            [[0, -1]],
+            [[0, 0]],
+            r"`truth` must be in \[0, 4\) or 4, ignored. Received: a label of -1",
+        ),
         ([[0, 4]], [[4, 9]], r"`predicted` must be in .*a label of 4"),
         ([0, 1], [0, 1], r"one shape \(..., height, width\)"),
     ]:
@@ -174,10 +178,10 @@ def test_scores_a_network_batch_by_batch(jit_compile):
     expected = RegionScores(3, 3)
     expected.add(truth, predicted)
     for data in [(images, truth), (images, truth[..., None])]:
-        scores = segmentation_scores(model, *data, void=3, batch_size=2)
+        scores = segmentation_scores(model, *data, ignore_class=3, batch_size=2)
         assert scores.miou == expected.miou
     stream = [(images[:4], truth[:4]), (images[4:], truth[4:])]
-    assert segmentation_scores(model, stream, void=3).miou == expected.miou
+    assert segmentation_scores(model, stream, ignore_class=3).miou == expected.miou
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_every_setting_of_invariance_is_a_flag(monkeypatch):
     flags += " --width 8 --stem imagenet --epochs 3 --batch-size 7 --learning-rate 0.2 --warmup 0.1"
     flags += " --weight-decay 0 --no-flip --max-shift 2 --consistency-weights 3 5 --search-epochs 2"
     flags += " --search-images 90 --validation-images 9 --weight-tolerance 0.5 --train-images 99"
-    flags += " --test-images 8 --consistency-images 6 --trials 2 --no-normalize"
+    flags += " --test-images 8 --consistency-images 6 --pairs 2 --no-normalize"
     flags += " --train-shift 3 --fill-mode wrap --precision mixed_float16 --seed 5"
     flags += " --distribute jax --jit-compile on"
     assert cli.main(["run", "invariance", *flags.split()]) == 0
@@ -142,11 +142,13 @@ def test_every_setting_of_the_attack_is_a_flag(monkeypatch, tmp_path):
     weights = tmp_path / "a.weights.h5"
     weights.write_text("")
     flags = "--dataset camvid --data-dir d --output-dir o --train-split validation --test-split t"
-    flags += " --size 90 120 --num-classes 4 --void 9 --depth 34 --width 8 --output-stride 16"
+    flags += (
+        " --size 90 120 --num-classes 4 --ignore-class 9 --depth 34 --width 8 --output-stride 16"
+    )
     flags += f" --weights {weights} --epochs 3 --batch-size 7 --learning-rate 0.2 --weight-decay 0"
     flags += " --flips True --scale 0.8 1.2 --crop 64 80 --counts 8 16 --method signed_flip"
     flags += " --latent head_relu"
-    flags += " --normalize --draws 2 --train-images 9 --rank-images 6 --test-images 8"
+    flags += " --divide-by-activity --draws 2 --train-images 9 --rank-images 6 --test-images 8"
     flags += " --precision mixed_float16 --seed 5 --no-show-images"
     flags += " --distribute mirrored --jit-compile off"
     assert cli.main(["run", "attack", *flags.split()]) == 0

@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 # The mask of each pixel can be read off its color, whatever is done to both.
 MASKS = RNG.integers(0, 5, (12, 10, 14)).astype("uint8")
 IMAGES = (50 * MASKS[..., None] + [0, 1, 2]).astype("uint8")
-VOID, FILL = 5, (250, 251, 252)
+IGNORED, FILL = 5, (250, 251, 252)
 
 
 def batches(batch_size=4, seed=0, **settings):
@@ -50,18 +50,20 @@ def test_crops_and_flips_move_image_and_mask_together():
 
 
 def test_outside_of_images_that_are_smaller_is_fill_and_void():
-    images, masks = epoch(batches(size=(12, 20), void=VOID, fill=FILL), 0)
+    images, masks = epoch(batches(size=(12, 20), ignore_class=IGNORED, fill=FILL), 0)
     assert_image_fits_mask(images, masks)
-    assert ((masks == VOID).sum((1, 2)) == 12 * 20 - 10 * 14).all()
-    corners = {tuple(np.argwhere(mask != VOID)[0]) for mask in masks}
+    assert ((masks == IGNORED).sum((1, 2)) == 12 * 20 - 10 * 14).all()
+    corners = {tuple(np.argwhere(mask != IGNORED)[0]) for mask in masks}
     assert len(corners) > 4
     assert max(corners) <= (2, 6)
 
 
 def test_the_fill_is_the_mean_color_unless_given():
-    images, masks = epoch(batches(size=(12, 14), void=VOID), 0)
+    images, masks = epoch(batches(size=(12, 14), ignore_class=IGNORED), 0)
     mean = np.round(IMAGES.mean((0, 1, 2)))
-    np.testing.assert_allclose(images[masks == VOID] * 255, np.tile(mean, (12 * 28, 1)), atol=1e-4)
+    np.testing.assert_allclose(
+        images[masks == IGNORED] * 255, np.tile(mean, (12 * 28, 1)), atol=1e-4
+    )
 
 
 @settings(deadline=None, max_examples=30)
@@ -71,14 +73,14 @@ def test_the_fill_is_the_mean_color_unless_given():
     st.tuples(st.integers(1, 20), st.integers(1, 20)),
 )
 def test_a_crop_is_a_part_of_the_scaled_image_or_holds_all_of_it(scale, corner, size):
-    image, mask = crop_scaled(IMAGES[0], MASKS[0], scale, corner, size, FILL, VOID)
+    image, mask = crop_scaled(IMAGES[0], MASKS[0], scale, corner, size, FILL, IGNORED)
     assert (image.shape, mask.shape) == ((*size, 3), size)
     whole = scaled_size((10, 14), scale)
     inside = tuple(min(have, want) for have, want in zip(whole, size))
-    assert (mask != VOID).sum() == np.prod(inside)
-    assert (image[mask == VOID] == FILL).all()
-    all_of_it, all_masks = crop_scaled(IMAGES[0], MASKS[0], scale, (0, 0), whole, FILL, VOID)
-    assert set(mask.flat) <= {*all_masks.flat, VOID}
+    assert (mask != IGNORED).sum() == np.prod(inside)
+    assert (image[mask == IGNORED] == FILL).all()
+    all_of_it, all_masks = crop_scaled(IMAGES[0], MASKS[0], scale, (0, 0), whole, FILL, IGNORED)
+    assert set(mask.flat) <= {*all_masks.flat, IGNORED}
     places = [int(place * (abs(a - b) + 1)) for place, a, b in zip(corner, whole, size)]
     part = tuple(
         slice(place, place + n) if have > want else slice(0, n)
@@ -96,7 +98,7 @@ def test_scales_are_spread_over_their_range():
     one_dot = np.zeros((40, 20, 20), "uint8")
     one_dot[:, 5:15, 5:15] = 1
     images = np.repeat(one_dot[..., None], 3, axis=-1)
-    scaled = SegmentationBatches(images, one_dot, 40, 0, scale=(0.5, 1.5), void=2)
+    scaled = SegmentationBatches(images, one_dot, 40, 0, scale=(0.5, 1.5), ignore_class=2)
     scales = np.sqrt((scaled[0][1] == 1).sum((1, 2))) / 10
     assert 0.45 < scales.min() < 0.65
     assert 1.35 < scales.max() < 1.55
@@ -104,7 +106,7 @@ def test_scales_are_spread_over_their_range():
 
 
 def test_an_epoch_depends_on_seed_and_number_alone():
-    settings = {"size": (6, 7), "scale": (0.5, 2.0), "flip": True, "void": VOID}
+    settings = {"size": (6, 7), "scale": (0.5, 2.0), "flip": True, "ignore_class": IGNORED}
     one, other = batches(seed=1, **settings), batches(seed=1, **settings)
     epoch(one, 0)
     epoch(one, 1)
@@ -156,9 +158,9 @@ def test_fit_sees_the_epochs_that_it_counts(first):
         ({"size": 4}, r"`size` must be \(height, width\)"),
         ({"scale": (2, 1)}, r"`scale` must be .*scale=\(2, 1\)"),
         ({"scale": 0.5}, "`scale` must be"),
-        ({"scale": (0.5, 1)}, r"`void` is needed: scaled by 0.5 an image is \(5, 7\)"),
-        ({"size": (11, 4)}, "`void` is needed"),
-        ({"void": -1}, "`void` must be an integer of at least 0"),
+        ({"scale": (0.5, 1)}, r"`ignore_class` is needed: scaled by 0.5 an image is \(5, 7\)"),
+        ({"size": (11, 4)}, "`ignore_class` is needed"),
+        ({"ignore_class": -1}, "`ignore_class` must be an integer of at least 0"),
         ({"fill": (0, 0)}, r"`fill` must be 3 values in \[0, 255\]"),
         ({"fill": (0, 0, 256)}, "`fill` must be"),
     ],

@@ -109,13 +109,13 @@ def test_a_folder_without_a_prepared_set_is_named(tmp_path):
 @pytest.mark.parametrize("name, classes", [("shapes", 7), ("camvid", 11), ("cityscapes", 19)])
 def test_known_sets_have_a_name_and_a_color_for_each_class(name, classes):
     info = segmentation_info(name)
-    assert info.num_classes == classes == info.void
+    assert info.num_classes == classes == info.ignore_class
     assert len(set(info.class_names)) == len(set(info.colors)) == classes
     assert all(len(color) == 3 and 0 <= min(color) <= max(color) <= 255 for color in info.colors)
     assert segmentation_info(f"{name}/semantic_segmentation:1.0.0") is info
 
 
-def test_masks_are_painted_in_their_colors_and_void_black():
+def test_masks_are_painted_in_their_colors_and_ignored_ones_black():
     info = segmentation_info("camvid")
     painted = info.paint([[0, 3], [11, 10]])
     assert painted.dtype == "uint8"
@@ -123,7 +123,7 @@ def test_masks_are_painted_in_their_colors_and_void_black():
         [[128, 128, 128], [128, 64, 128]],
         [[0, 0, 0], [0, 128, 192]],
     ]
-    mine = SegmentationInfo(2, ("no", "yes"), ((9, 9, 9), (255, 0, 0)), void=None)
+    mine = SegmentationInfo(2, ("no", "yes"), ((9, 9, 9), (255, 0, 0)), ignore_class=None)
     assert mine.paint(np.array([1, 0, -1]))[:, 0].tolist() == [255, 9, 0]
 
 

@@ -38,7 +38,7 @@ def test_masks_have_the_classes_of_the_info(split, size):
     counts = np.bincount(masks.ravel())
     assert len(counts) == info.num_classes == len(set(info.colors))
     assert counts.min() > 0.005 * masks.size
-    assert info.void == info.num_classes
+    assert info.ignore_class == info.num_classes
     names = ["ground", "circle", "square", "left triangle", "right triangle"]
     order = [GROUND, CIRCLE, SQUARE, *TRIANGLE]
     assert [info.class_names[c] for c in order] == names

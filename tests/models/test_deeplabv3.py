@@ -135,17 +135,17 @@ def test_saves_and_loads(tmp_path):
 
 
 @pytest.mark.tensorflow
-def test_void_pixels_alone_teach_nothing_and_others_do():
+def test_ignored_pixels_alone_teach_nothing_and_others_do():
     model = deeplabv3((32, 32, 3), 5, 18, 2, output_stride=8)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=5)
     model.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=True)
-    x, void = images(2, 32, 32, 3), np.full((2, 32, 32), 5)
+    x, ignored = images(2, 32, 32, 3), np.full((2, 32, 32), 5)
     kernels = [w for w in model.trainable_variables if w.path.endswith("kernel")]
     before = [w.numpy() for w in kernels]
-    model.train_on_batch(x, void)
+    model.train_on_batch(x, ignored)
     for old, new in zip(before, kernels):
         np.testing.assert_array_equal(old, new.numpy())
-    model.train_on_batch(x, np.where(np.arange(32) < 16, void, 1))
+    model.train_on_batch(x, np.where(np.arange(32) < 16, ignored, 1))
     for old, new in zip(before, kernels):
         # A 3x3 kernel whose rate exceeds the map learns in its center alone.
         assert (old != new.numpy()).any(), new.path

@@ -97,7 +97,7 @@ def ablation_sweep(
     baselines: Sequence[str] = ("random", "most_active"),
     draws: int = 5,
     seed: int = 0,
-    void: int | None = None,
+    ignore_class: int | None = None,
     threshold: float | None = None,
     batch_size: int = 16,
     progress: bool = True,
@@ -128,7 +128,7 @@ def ablation_sweep(
         draws: number of random orders of the channels, at least 1. Within one the sets for larger
             N contain those for smaller N.
         seed: integer, at least 0, of the random orders.
-        void: label of pixels that do not count, or `None`; for segmentation.
+        ignore_class: label of pixels that do not count, or `None`; for segmentation.
         threshold: for a model of one output per image or pixel, the output above which the class
             is 1; `None` is 0.5 for a classifier that ends in a sigmoid.
         batch_size: number of images in a batch, for an array of images.
@@ -166,7 +166,7 @@ def ablation_sweep(
     check_image_shape(model, first[0].shape[1:])
     num_classes, threshold = _classes(model, first[0], threshold)
     make_tally = ClassTally if len(model.outputs[0].shape) == 2 else PixelTally
-    tallies = [make_tally(num_classes, void, regions) for _ in plan.sets]
+    tallies = [make_tally(num_classes, ignore_class, regions) for _ in plan.sets]
     head = _Head(parts, model, threshold, size=len(first[0]))
     num_batches = count_batches(images, batch_size)
     num_steps = None if num_batches is None else num_batches * len(plan.sets)

@@ -14,13 +14,13 @@ class PixelTally:
 
     Args:
         num_classes: number of classes.
-        void: label of the pixels that do not count, or `None`.
+        ignore_class: label of the pixels that do not count, or `None`.
         regions: as in `ablation_sweep`.
     """
 
-    def __init__(self, num_classes, void, regions):
+    def __init__(self, num_classes, ignore_class, regions):
         regions = ("whole", "left", "right") if regions is None else regions
-        self._scores = RegionScores(num_classes, void, regions)
+        self._scores = RegionScores(num_classes, ignore_class, regions)
 
     def truth(self, masks, shape):
         """Where the pixels of a batch count; masks must be of the decisions' shape."""
@@ -42,14 +42,16 @@ class PixelTally:
 class ClassTally:
     """The accuracy of a classifier with one set of channels off; arguments as `PixelTally`'s."""
 
-    def __init__(self, num_classes, void, regions):
+    def __init__(self, num_classes, ignore_class, regions):
         if regions is not None and list(regions) != ["whole"]:
             raise ValueError(
                 '`regions` of a classifier must be ("whole",), or None. '
                 f"Received: regions={regions!r}"
             )
-        if void is not None:
-            raise ValueError(f"`void` is for segmentation. Received: void={void!r}")
+        if ignore_class is not None:
+            raise ValueError(
+                f"`ignore_class` is for segmentation. Received: ignore_class={ignore_class!r}"
+            )
         self._confusion = ConfusionMatrix(num_classes)
 
     def truth(self, labels, shape):

@@ -88,7 +88,7 @@ class ChannelRanking:
         axes.plot(ranks, [self.scores[channel] for channel in self.channels], lw=2)
         axes.axhline(0, color="grey", lw=1)
         axes.set_xlabel("rank of the channel", fontsize=15)
-        share = ", by activity" if self.settings["normalize"] else ""
+        share = ", by activity" if self.settings["divide_by_activity"] else ""
         axes.set_ylabel(f"score ({self.settings['method']}{share})", fontsize=15)
         axes.tick_params(labelsize=14)
         region = self.settings["region"]

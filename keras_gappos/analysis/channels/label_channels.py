@@ -92,7 +92,7 @@ def rank_channels_by_label(
     settings = {
         "region": "label",
         "method": "eta_squared",
-        "normalize": False,
+        "divide_by_activity": False,
         "num_labels": num_labels,
         "latent": parts.layer.name,
         "image_shape": list(first[0].shape[1:]),

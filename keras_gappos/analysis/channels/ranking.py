@@ -29,7 +29,7 @@ def rank_channels(
     batch_size: int = 128,
     *,
     method: str | None = None,
-    normalize: bool = False,
+    divide_by_activity: bool = False,
     mean: Any = None,
     progress: bool = True,
 ) -> ChannelRanking:
@@ -65,9 +65,9 @@ def rank_channels(
         batch_size: number of images in a batch, for an array of images.
         method: `"flip"`, `"signed_flip"`, `"region"`; `None` is "flip" for "overall", otherwise
             "region".
-        normalize: whether to divide each channel's score by its activity, the mean of |z(x)|, so
-            that large channels do not come first for their size. An activity below a thousandth of
-            the channels' mean counts as that, and channels that are never active come last.
+        divide_by_activity: whether to divide each channel's score by its activity, the mean of
+            |z(x)|, so that size alone does not rank a channel first. An activity below a thousandth
+            of the channels' mean counts as that, and channels that are never active come last.
         mean: the data set's mean color, one number or one for each of the images' channels, for
             `method="region"`. `None` takes it from the images if they are an array, in a pass
             before; streams need it: see `mean_color`.
@@ -113,12 +113,12 @@ def rank_channels(
             count += len(x)
             bar.advance()
     scores, activity = total / count, activity / count
-    if normalize:
+    if divide_by_activity:
         scores = scores / np.maximum(activity, _FLOOR * activity.mean() or 1.0)
     settings = {
         "region": name,
         "method": method,
-        "normalize": bool(normalize),
+        "divide_by_activity": bool(divide_by_activity),
         "mean": mean.tolist() if method == "region" else None,
         "latent": parts.layer.name,
         "image_shape": list(first.shape[1:]),
@@ -128,7 +128,7 @@ def rank_channels(
         "keras_version": keras.__version__,
         "keras_gappos_version": __version__,
     }
-    order = _best_first(scores, activity if normalize else None)
+    order = _best_first(scores, activity if divide_by_activity else None)
     ranked, listed_scores, listed_activity = (
         tuple(values.tolist()) for values in (order, scores, activity)
     )

@@ -22,7 +22,7 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
         images: array `(n, height, width, channels)`, in the units that the model takes.
         max_shift: largest shift in pixels on each axis, smaller than the image.
         limit: measure on the first so many images.
-        trials: number of pairs for each image.
+        pairs: number of pairs for each image.
         batch_size: number of images in a batch.
         seed: integer, at least 0, of the shifts.
 
@@ -42,7 +42,7 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
         True
     """
 
-    def __init__(self, images, max_shift=4, limit=1000, trials=2, batch_size=256, seed=0):
+    def __init__(self, images, max_shift=4, limit=1000, pairs=2, batch_size=256, seed=0):
         super().__init__()
         images = np.asarray(images)[: integer("limit", limit, 1)]
         if images.ndim != 4:
@@ -53,7 +53,7 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
         check_images(images)
         is_double = images.dtype == "float64"
         self._images = images.astype(keras.config.floatx()) if is_double else images
-        self._plan = plan_shifts("random", images.shape[1:], max_shift, trials, None, None)
+        self._plan = plan_shifts("random", images.shape[1:], max_shift, pairs, None, None)
         self._batch_size = integer("batch_size", batch_size, 1)
         self._seed = integer("seed", seed, 0)
 
@@ -71,7 +71,7 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
             views = self._plan.draw(rng, len(images))
             classes = np.stack(list(self._top1.decide(images, views)))
             agreeing += np.sum(classes[0::2] == classes[1::2])
-        logs["val_shift_consistency"] = float(agreeing / (len(self._images) * self._plan.trials))
+        logs["val_shift_consistency"] = float(agreeing / (len(self._images) * self._plan.pairs))
 
     def _make_top1(self):
         model = self.model.model if isinstance(self.model, PreparedModel) else self.model

@@ -19,7 +19,7 @@ class ConsistencyTally:
         self._plan, self._classes = plan, classes
         self._images = 0
         self._agreement = _Moments()
-        self._trials = np.zeros(plan.trials or 0)
+        self._pairs = np.zeros(plan.pairs or 0)
         grid = (len(plan.rows), len(plan.columns))
         self._correct, self._drawn = np.zeros(grid), np.zeros(grid)
         self._always_correct = 0
@@ -48,7 +48,7 @@ class ConsistencyTally:
             self._add_correct(views, decided == labels)
 
     def _add_pairs(self, agree):
-        self._trials += agree.sum(axis=1)
+        self._pairs += agree.sum(axis=1)
         if self._plan.shared:
             self._agreement.add(agree.mean(axis=1), weight=agree.shape[1])
         else:
@@ -71,7 +71,7 @@ class ConsistencyTally:
         return ConsistencyResult(
             consistency=100 * self._agreement.mean,
             stderr=100 * self._agreement.standard_error,
-            trial_consistencies=tuple((100 * self._trials / self._images).tolist()),
+            pair_consistencies=tuple((100 * self._pairs / self._images).tolist()),
             accuracy=accuracy,
             worst_case=worst_case,
             accuracy_map=accuracy_map,

@@ -25,7 +25,7 @@ def shift_consistency(
     max_shift: int | None = None,
     *,
     labels: Any = None,
-    trials: int = 5,
+    pairs: int = 5,
     fill_mode: str | None = None,
     fill_value: float = 0.0,
     crop_size: int | tuple[int, int] | None = None,
@@ -39,9 +39,9 @@ def shift_consistency(
     Figures of different protocols, ranges or fills cannot be compared with one another.
 
     - `"random"`: each image is shifted twice, independently, by up to `max_shift` pixels on each
-      axis, in each trial; the percentage of pairs that get the same top-1 class. This is what
+      axis, `pairs` times; the percentage of pairs that get the same top-1 class. This is what
       Islam et al. (ICCV 2021) report as "consistency", as far as their text says.
-    - `"exact"`: what "random" estimates, for endless trials, without an error from the draws: each
+    - `"exact"`: what "random" estimates, for endless pairs, without an error from the draws: each
       image is classified under all (2 max_shift + 1)^2 shifts, and the probability that two of
       them agree follows from how often each class came. It costs (2 max_shift + 1)^2 passes.
     - `"aps"`: shifts from -3 to 2 pixels on each axis, one pair for a whole batch, by roll
@@ -61,7 +61,7 @@ def shift_consistency(
         max_shift: in pixels, smaller than the image; `None` is the protocol's own: 4, 4, 3, 31.
         labels: class indices `(n,)`, or one-hot, of an array of images; a data set brings its own.
             With labels there is accuracy, too.
-        trials: number of pairs for each image, at least 1; "exact" does not use it.
+        pairs: number of pairs for each image, at least 1; "exact" does not use it.
         fill_mode: what comes in at the border: `"constant"`, `"nearest"`, `"reflect"`, `"wrap"`;
             `None` is the protocol's own, "constant" or, for "aps", "wrap". Not for "crop".
         fill_value: the constant, in the images' units.
@@ -95,7 +95,7 @@ def shift_consistency(
     batches = iterate_batches(images, labels, batch_size)
     first = next(batches)
     image_shape, dtype = first[0].shape[1:], first[0].dtype
-    plan = plan_shifts(protocol, image_shape, max_shift, trials, fill_mode, crop_size)
+    plan = plan_shifts(protocol, image_shape, max_shift, pairs, fill_mode, crop_size)
     seen_shape = image_shape if plan.crop_size is None else (*plan.crop_size, image_shape[2])
     classes, threshold = check_classifier(model, seen_shape, dtype, threshold)
     top1 = ShiftedTop1(model, threshold, plan, fill_value)
@@ -113,7 +113,7 @@ def shift_consistency(
         {
             "protocol": protocol,
             "max_shift": plan.max_shift,
-            "trials": plan.trials,
+            "pairs": plan.pairs,
             "fill_mode": plan.fill_mode,
             "fill_value": np.asarray(fill_value).item() if plan.fill_mode == "constant" else None,
             "crop_size": plan.crop_size and list(plan.crop_size),

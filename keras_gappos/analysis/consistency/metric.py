@@ -82,7 +82,7 @@ class ShiftPairs(keras.utils.PyDataset):
     """Two independent random shifts of each image, one after the other.
 
     For `ShiftConsistencyMetric`: as the data of `evaluate`, or as `validation_data` of `fit`. The
-    shifts are those of `shift_consistency` with `protocol="random", trials=1` and the same seed,
+    shifts are those of `shift_consistency` with `protocol="random", pairs=1` and the same seed,
     and the same at each pass.
 
     Args:

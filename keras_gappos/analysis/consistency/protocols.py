@@ -22,7 +22,7 @@ class ShiftPlan:
         max_shift: the range's size in pixels, as given or the protocol's own.
         rows: the possible offsets down, in pixels, a `range`.
         columns: the possible offsets to the right, in pixels, a `range`.
-        trials: number of pairs drawn for each image; `None` for "exact", which draws none.
+        pairs: number of pairs drawn for each image; `None` for "exact", which draws none.
         fill_mode: what comes in at the border; `None` for "crop", where nothing does.
         crop_size: `(height, width)` in pixels for "crop", otherwise `None`.
     """
@@ -31,7 +31,7 @@ class ShiftPlan:
     max_shift: int
     rows: range
     columns: range
-    trials: int | None
+    pairs: int | None
     fill_mode: str | None
     crop_size: tuple[int, int] | None
 
@@ -44,7 +44,7 @@ class ShiftPlan:
     def num_views(self):
         """How often each image is classified."""
         exact = self.protocol == "exact"
-        return len(self.rows) * len(self.columns) if exact else 2 * self.trials
+        return len(self.rows) * len(self.columns) if exact else 2 * self.pairs
 
     def draw(self, rng, batch_size):
         """Draws the offsets of a batch.
@@ -67,15 +67,15 @@ class ShiftPlan:
             low = (self.rows.start, self.columns.start)
             high = (self.rows.stop, self.columns.stop)
             count = 1 if self.shared else batch_size
-            views = rng.integers(low, high, (count, 2 * self.trials, 2)).swapaxes(0, 1)
+            views = rng.integers(low, high, (count, 2 * self.pairs, 2)).swapaxes(0, 1)
         return np.broadcast_to(views, (self.num_views, batch_size, 2)).astype("int32")
 
 
-def plan_shifts(protocol, image_shape, max_shift, trials, fill_mode, crop_size):
+def plan_shifts(protocol, image_shape, max_shift, pairs, fill_mode, crop_size):
     """Makes the plan of a protocol for images of one shape, with its defaults filled in.
 
     Args:
-        protocol, max_shift, trials, fill_mode, crop_size: as in `shift_consistency`.
+        protocol, max_shift, pairs, fill_mode, crop_size: as in `shift_consistency`.
         image_shape: `(height, width, channels)`.
 
     Returns:
@@ -86,7 +86,7 @@ def plan_shifts(protocol, image_shape, max_shift, trials, fill_mode, crop_size):
             protocol does not have.
     """
     one_of("protocol", protocol, PROTOCOLS)
-    trials = None if protocol == "exact" else integer("trials", trials, 1)
+    pairs = None if protocol == "exact" else integer("pairs", pairs, 1)
     if max_shift is None:
         max_shift = _DEFAULT_MAX_SHIFT[protocol]
     if protocol == "crop":
@@ -100,7 +100,7 @@ def plan_shifts(protocol, image_shape, max_shift, trials, fill_mode, crop_size):
         rows, columns = (
             range(min(max_shift, side - crop) + 1) for side, crop in zip(image_shape, crop_size)
         )
-        return ShiftPlan(protocol, max_shift, rows, columns, trials, None, crop_size)
+        return ShiftPlan(protocol, max_shift, rows, columns, pairs, None, crop_size)
     if crop_size is not None:
         raise ValueError(
             "`crop_size` must be None except for protocol='crop'. "
@@ -110,7 +110,7 @@ def plan_shifts(protocol, image_shape, max_shift, trials, fill_mode, crop_size):
     offsets = range(-max_shift, max_shift + (protocol != "aps"))
     fill_mode = _DEFAULT_FILL_MODE[protocol] if fill_mode is None else fill_mode
     one_of("fill_mode", fill_mode, FILL_MODES)
-    return ShiftPlan(protocol, max_shift, offsets, offsets, trials, fill_mode, None)
+    return ShiftPlan(protocol, max_shift, offsets, offsets, pairs, fill_mode, None)
 
 
 def _shift_below_image(max_shift, image_shape, minimum):

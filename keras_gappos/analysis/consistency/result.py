@@ -13,9 +13,9 @@ class ConsistencyResult:
     Attributes:
         consistency: percent of pairs of shifts under which the top-1 class is the same.
         stderr: standard error of `consistency`, in percentage points; NaN where one value alone
-            was seen. Over images for "random" and "exact"; over the values of single batches and
-            trials for "aps" and "crop", whose images in a batch share their shifts.
-        trial_consistencies: the same percentage for each trial by itself; empty for "exact".
+            was seen. Over images for "random" and "exact"; over batches and pairs for "aps" and
+            "crop", whose images in a batch share their shifts.
+        pair_consistencies: the same percentage for each of the pairs; empty for "exact".
         accuracy: percent correct, mean over images and shifts; `None` without labels.
         worst_case: percent of images that are correct under every shift tried, or `None`.
         accuracy_map: array `(rows, columns)` of percent correct under each shift, NaN for a shift
@@ -28,7 +28,7 @@ class ConsistencyResult:
 
     consistency: float
     stderr: float
-    trial_consistencies: tuple[float, ...]
+    pair_consistencies: tuple[float, ...]
     accuracy: float | None
     worst_case: float | None
     accuracy_map: np.ndarray | None = dataclasses.field(repr=False, compare=False)
@@ -44,7 +44,7 @@ class ConsistencyResult:
             content["accuracy_map"] = [
                 [_or_none(value) for value in row] for row in self.accuracy_map.tolist()
             ]
-        for name in ("trial_consistencies", "row_offsets", "column_offsets"):
+        for name in ("pair_consistencies", "row_offsets", "column_offsets"):
             content[name] = list(content[name])
         return {**content, "stderr": _or_none(self.stderr), "settings": dict(self.settings)}
 

@@ -16,7 +16,7 @@ class SegmentationData:
     """Images uint8 `(n, height, width, channels)`, masks integers `(n, height, width)`.
 
     Attributes:
-        info: classes, colors and void label; void is never `None`, so that crops have a label for
+        info: classes, colors and ignored label, never `None`, so that crops have a label for
             what lies beyond an image.
     """
 
@@ -82,7 +82,7 @@ def load_segmentation(settings):
         A `SegmentationData`.
 
     Raises:
-        ValueError: if the data set has no masks, test masks that are void in a whole half, or fewer
+        ValueError: if the data set has no masks, test masks with a whole half ignored, or fewer
             training images than the one batch that a training needs; see also
             `keras_gappos.data.load`.
     """
@@ -107,16 +107,19 @@ def load_segmentation(settings):
         )
     info = _info(settings, (train_masks, test_masks))
     for masks in (train_masks, test_masks):
-        found = np.unique(masks[masks != info.void])
+        found = np.unique(masks[masks != info.ignore_class])
         if not len(found) or found.min() < 0 or found.max() >= info.num_classes:
             raise ValueError(
-                f"`num_classes` and `void` must fit the masks: labels in [0, {info.num_classes}), "
-                f"or {info.void} for void. Received: a data set with labels {found[:30].tolist()}"
+                f"`num_classes` and `ignore_class` must fit the masks: labels in "
+                f"[0, {info.num_classes}), or {info.ignore_class} to ignore. "
+                f"Received: a data set with labels {found[:30].tolist()}"
             )
     for half in ("left", "right"):
-        if (test_masks[(..., *region_slices(half, *test_masks.shape[1:]))] == info.void).all():
+        region = (..., *region_slices(half, *test_masks.shape[1:]))
+        if (test_masks[region] == info.ignore_class).all():
             raise ValueError(
-                f"The test masks must have a class in both halves. Received: void alone in {half!r}"
+                f"The test masks must have a class in both halves. "
+                f"Received: only ignored pixels in {half!r}"
             )
     return SegmentationData(train_images, train_masks, test_images, test_masks, info)
 
@@ -125,17 +128,19 @@ def _info(settings, all_masks):
     """The classes of a known data set, or those that its masks and the settings tell."""
     info = INFOS.get(plain_name(settings.dataset))
     if info is not None:
-        if settings.num_classes is not None or settings.void is not None:
+        if settings.num_classes is not None or settings.ignore_class is not None:
             raise ValueError(
-                f"`num_classes` and `void` of {settings.dataset!r} are known: leave them out. "
-                f"Received: num_classes={settings.num_classes}, void={settings.void}"
+                f"`num_classes` and `ignore_class` of {settings.dataset!r} are known: leave them "
+                f"out. Received: num_classes={settings.num_classes}, "
+                f"ignore_class={settings.ignore_class}"
             )
         return info
     count = settings.num_classes
     if count is None:
         labels = np.unique(np.concatenate([np.unique(masks) for masks in all_masks]))
-        count = int(max(labels[labels != settings.void], default=0)) + 1
+        count = int(max(labels[labels != settings.ignore_class], default=0)) + 1
     names = tuple(f"class {index}" for index in range(count))
     hues = (colorsys.hsv_to_rgb(0.618 * index % 1, 0.65, 0.9) for index in range(count))
     colors = tuple(tuple(round(255 * part) for part in color) for color in hues)
-    return SegmentationInfo(count, names, colors, count if settings.void is None else settings.void)
+    ignored = count if settings.ignore_class is None else settings.ignore_class
+    return SegmentationInfo(count, names, colors, ignored)

@@ -83,7 +83,7 @@ def _draw_gallery(figure, network, maps, info, test_images):
         "right": f"{count} right channels off",
     }
     all_axes = figure.subplots(len(maps["index"]), 1 + len(columns), squeeze=False)
-    void = (maps["truth"] < 0) | (maps["truth"] >= info.num_classes)
+    ignored = (maps["truth"] < 0) | (maps["truth"] >= info.num_classes)
     for row, axes in enumerate(all_axes):
         if test_images is None:
             axes[0].imshow(outlines(maps["truth"][row]))
@@ -92,7 +92,7 @@ def _draw_gallery(figure, network, maps, info, test_images):
             axes[0].imshow(image.repeat(3, -1) if image.shape[-1] == 1 else image)
         for ax, name in zip(axes[1:], columns):
             painted = info.paint(maps[name][row])
-            painted[void[row]] = 0  # where the truth is void, predictions do not count
+            painted[ignored[row]] = 0  # where the truth is ignored, predictions do not count
             ax.imshow(painted, interpolation="nearest")
         for ax in axes:
             ax.set(xticks=[], yticks=[])
@@ -118,7 +118,7 @@ def _draw_legend(figure, info):
     classes = zip(info.colors, info.class_names)
     patches = [Patch(color=np.array(color) / 255, label=name) for color, name in classes]
     figure.legend(
-        handles=[*patches, Patch(color="black", label="void")],
+        handles=[*patches, Patch(color="black", label="ignored")],
         loc="outside lower center",
         ncols=min(len(patches) + 1, 12),
         fontsize=10,

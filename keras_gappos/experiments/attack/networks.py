@@ -44,17 +44,17 @@ def training_batches(settings, images, flip):
         size=settings.crop,
         scale=settings.scales,
         flip=flip,
-        void=images.info.void,
+        ignore_class=images.info.ignore_class,
     )
 
 
-def compile_for_training(settings, network, void, steps):
-    """Compiles a network, and gives it back; pixels whose label is `void` do not count.
+def compile_for_training(settings, network, ignore_class, steps):
+    """Compiles a network, and gives it back; pixels whose label is `ignore_class` do not count.
 
     Args:
         settings: an `AttackSettings`.
         network: the network.
-        void: the label, at least 0.
+        ignore_class: the label, at least 0.
         steps: number of training steps in all.
     """
     schedule = keras.optimizers.schedules.PolynomialDecay(
@@ -65,7 +65,7 @@ def compile_for_training(settings, network, void, steps):
     optimizer.exclude_from_weight_decay(var_names=[r"\b(gamma|beta|bias)\b"])
     network.compile(
         optimizer,
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=void),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=ignore_class),
         jit_compile=settings.keras_jit_compile,
     )
     return network

@@ -101,7 +101,7 @@ class Attack(Experiment):
         epochs = self.fit(
             job,
             network,
-            lambda copy: compile_for_training(settings, copy, images.info.void, steps),
+            lambda copy: compile_for_training(settings, copy, images.info.ignore_class, steps),
             batches,
             settings.epochs,
             TRAIN_COST * len(images.train_images),
@@ -146,7 +146,7 @@ class Attack(Experiment):
         """mIoU and pixel accuracy of the whole network."""
         images = self.data
         batches = ImagesInOrder(images.test_images, images.test_masks, _BATCH)
-        scores = intact_scores(network, batches, images.test_masks, images.info.void)
+        scores = intact_scores(network, batches, images.test_masks, images.info.ignore_class)
         return {"miou": scores["miou"], "pixel_accuracy": scores["accuracy"]}
 
     def _rank(self, network):
@@ -162,7 +162,7 @@ class Attack(Experiment):
                 region,
                 settings.latent,
                 method="flip" if region == "overall" else settings.method,
-                normalize=settings.normalize,
+                divide_by_activity=settings.divide_by_activity,
                 mean=mean,
                 progress=False,
             )
@@ -188,7 +188,7 @@ class Attack(Experiment):
             settings.latent,
             settings.draws,
             settings.seed,
-            images.info.void,
+            images.info.ignore_class,
         )
 
     def _save_predictions(self, network, rankings, count, name):

@@ -8,7 +8,7 @@ from keras_gappos.analysis.segmentation import region_slices, segmentation_score
 REGIONS = ("whole", "left", "right")
 
 
-def sweep_rows(network, batches, test_masks, rankings, counts, latent, draws, seed, void):
+def sweep_rows(network, batches, test_masks, rankings, counts, latent, draws, seed, ignore_class):
     """Rows of the sweep over rankings and baselines, with the mIoU of the classes that are there.
 
     A class counts in a region if the truth has it there. One that is nowhere in the truth would
@@ -19,12 +19,12 @@ def sweep_rows(network, batches, test_masks, rankings, counts, latent, draws, se
         network: the segmentation network.
         batches: batches of test images and masks, for `ablation_sweep`.
         test_masks: integers `(n, height, width)`, the same masks in one array, with a class that
-            is not void in each half.
+            is not ignored in each half.
         rankings: dictionary from name to `ChannelRanking`.
         counts: numbers of channels to switch off.
         latent: name of the layer that gives the feature map.
         draws, seed: of the random baseline.
-        void: label of pixels that do not count.
+        ignore_class: label of pixels that do not count.
 
     Returns:
         A list of dictionaries with `ranking` (the given ones, "random", "most_active"), `count`,
@@ -44,11 +44,12 @@ def sweep_rows(network, batches, test_masks, rankings, counts, latent, draws, se
         REGIONS,
         latent=latent,
         baselines=("most_active",),
-        void=void,
+        ignore_class=ignore_class,
         progress=False,
     )
     present = {
-        region: _present(test_masks, region, network.output_shape[-1], void) for region in REGIONS
+        region: _present(test_masks, region, network.output_shape[-1], ignore_class)
+        for region in REGIONS
     }
     rows = [_of_present_classes(row, present[row["region"]]) for row in rows]
     merged, others = [], [row for row in rows if row["ranking"] not in orders]
@@ -63,15 +64,17 @@ def sweep_rows(network, batches, test_masks, rankings, counts, latent, draws, se
     return [*others, *merged]
 
 
-def intact_scores(network, batches, test_masks, void):
+def intact_scores(network, batches, test_masks, ignore_class):
     """`miou` and `accuracy` of a whole network on whole images, in percent, as in `sweep_rows`.
 
     Args:
-        network, batches, test_masks, void: as in `sweep_rows`.
+        network, batches, test_masks, ignore_class: as in `sweep_rows`.
     """
-    scores = segmentation_scores(network, batches, void=void, regions=("whole",), progress=False)
+    scores = segmentation_scores(
+        network, batches, ignore_class=ignore_class, regions=("whole",), progress=False
+    )
     whole = {"iou": scores["whole"].iou, "accuracy": scores["whole"].accuracy}
-    present = _present(test_masks, "whole", network.output_shape[-1], void)
+    present = _present(test_masks, "whole", network.output_shape[-1], ignore_class)
     return {k: _of_present_classes(whole, present)[k] for k in ("miou", "accuracy")}
 
 
@@ -134,12 +137,12 @@ def costs_by_count(rows, region):
     return costs
 
 
-def _present(masks, region, num_classes, void):
+def _present(masks, region, num_classes, ignore_class):
     """Boolean array: which classes the truth has in a region."""
     part = masks[(..., *region_slices(region, *masks.shape[1:]))]
     labels = np.unique(part)
     present = np.zeros(num_classes, bool)
-    present[labels[labels != void]] = True
+    present[labels[labels != ignore_class]] = True
     return present
 
 

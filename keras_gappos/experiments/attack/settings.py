@@ -30,7 +30,7 @@ class AttackSettings(NetworkSettings):
     """Height and width in pixels to resize images and masks to; None keeps their size."""
     num_classes: int | None = None
     """Number of classes of a data set that the package does not know; None counts its labels."""
-    void: int | None = None
+    ignore_class: int | None = None
     """Label, at least 0, of pixels that do not count, of a data set that the package does not
     know."""
     width: int = 16
@@ -62,7 +62,7 @@ class AttackSettings(NetworkSettings):
     method: Literal["region", "signed_flip"] = "region"
     """Ranking of left and right channels: by images of which one half is kept, or by the paper's
     signed difference between images and mirrored ones. Overall channels are ranked by flips."""
-    normalize: bool = False
+    divide_by_activity: bool = False
     """Divide the channels' scores by their mean activity."""
     draws: int = 5
     """Random orders of the channels for the baseline."""
@@ -75,7 +75,7 @@ class AttackSettings(NetworkSettings):
     def __post_init__(self):
         super().__post_init__()
         check_at_least(self, 1, "draws", "num_classes", "rank_images")
-        check_at_least(self, 0, "weight_decay", "void")
+        check_at_least(self, 0, "weight_decay", "ignore_class")
         given = [name for name in ("flips", "counts") if getattr(self, name) is not None]
         check_each_once(self, *given)
         if self.counts is not None and min(self.counts) < 0:

@@ -73,7 +73,7 @@ def measured_invariance(settings, row):
     return (
         f"Top-1 is of {images:,} test images as they are. Shifts are of up to {shift} pixels down "
         f"and across, with 0 in the network's input coming in. Random pairs are "
-        f"{settings['trials']} for each of these images; what is said of all shifts, or pairs, is "
+        f"{settings['pairs']} for each of these images; what is said of all shifts, or pairs, is "
         f"of all {(2 * shift + 1) ** 2} shifts of the first {row['consistency_images']:,} images, "
         "to which top-1 is not to be compared. ± is the standard error over images."
     )

@@ -160,7 +160,7 @@ def _explanation(row, settings):
         "shifted copies of each image through the network, the others one image. Top-1 is of "
         f"{row['test_images']:,} test images as they are. Consistency is how often two shifts of "
         f"an image, each by up to {shift} pixels down and across, with {fill} at the border, get "
-        f"the same class: random, {settings['trials']} pairs of shifts for each image; exact, all "
+        f"the same class: random, {settings['pairs']} pairs of shifts for each image; exact, all "
         f"pairs of the {(2 * shift + 1) ** 2} shifts, of {row['consistency_images']:,} images. "
         "Worst case: images whose class is right under every shift. After ±, the standard error "
         "over the images."

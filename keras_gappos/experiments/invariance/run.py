@@ -182,7 +182,7 @@ class Invariance(Experiment):
             )
 
         outputs = network.predict(images, batch_size=batch_size, verbose=0)
-        random = measured("random", trials=settings.trials)
+        random = measured("random", pairs=settings.pairs)
         exact = measured("exact", settings.consistency_images)
         return {
             "top1": 100 * float(np.mean(outputs.argmax(-1) == labels)),

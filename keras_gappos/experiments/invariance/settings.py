@@ -66,7 +66,7 @@ class InvarianceSettings(NetworkSettings):
     consistency_images: int | None = None
     """Score exact consistency, which takes a pass for each of the (2 max_shift + 1)^2 shifts, on
     the first so many of these; None uses all."""
-    trials: int = 5
+    pairs: int = 5
     """Random consistency: pairs of shifts for each image."""
     normalize: bool = True
     """Shift and scale each color channel to mean 0, standard deviation 1 over the training images,
@@ -75,7 +75,7 @@ class InvarianceSettings(NetworkSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        check_at_least(self, 1, "max_shift", "train_shift", "consistency_images", "trials")
+        check_at_least(self, 1, "max_shift", "train_shift", "consistency_images", "pairs")
         check_at_least(self, 1, "search_epochs", "search_images", "validation_images")
         check_at_least(self, 0, "weight_decay", "weight_tolerance")
         check_each_once(self, "methods", "consistency_weights")
@@ -101,4 +101,4 @@ class InvarianceSettings(NetworkSettings):
     def passes_over(self, scored):
         """Passes over an image that scoring so many images takes, all together."""
         shifts = (2 * self.max_shift + 1) ** 2 * min(scored, self.consistency_images or scored)
-        return shifts + (1 + 2 * self.trials) * scored
+        return shifts + (1 + 2 * self.pairs) * scored

@@ -134,7 +134,7 @@ def test_an_ablated_network_can_be_ablated_again():
 def test_sweep_gives_what_ablating_and_running_the_whole_network_gives():
     net = segmentation_net()
     ranking = rank_channels(net, IMAGES, latent="map")
-    arguments = {"latent": "map", "void": 3, "regions": ("whole", "left", "bottom")}
+    arguments = {"latent": "map", "ignore_class": 3, "regions": ("whole", "left", "bottom")}
     rows = ablation_sweep(net, IMAGES, MASKS, ranking, [0, 1, 3, 4], batch_size=2, **arguments)
     assert [row["ranking"] for row in rows[::12]] == ["overall", "random", "most_active"]
     most_active = np.argsort(ranking.activity)[::-1]
@@ -144,7 +144,7 @@ def test_sweep_gives_what_ablating_and_running_the_whole_network_gives():
         order = ranking.channels if row["ranking"] == "overall" else most_active
         ablated = ablate(net, order[: row["count"]], "map")
         expected = segmentation_scores(
-            ablated, IMAGES, MASKS, void=3, regions=arguments["regions"]
+            ablated, IMAGES, MASKS, ignore_class=3, regions=arguments["regions"]
         )[row["region"]]
         for score in ("miou", "accuracy", "iou"):
             assert row[score] == pytest.approx(getattr(expected, score), abs=1e-5)
@@ -211,7 +211,9 @@ def test_the_part_before_the_feature_map_runs_once_for_each_batch():
 def test_streams_bring_their_own_masks():
     net = segmentation_net()
     rows = [
-        ablation_sweep(net, images, masks, range(4), [2], latent="map", baselines=(), void=3)
+        ablation_sweep(
+            net, images, masks, range(4), [2], latent="map", baselines=(), ignore_class=3
+        )
         for images, masks in (
             (IMAGES, MASKS),
             ([(IMAGES[:3], MASKS[:3, ..., None]), (IMAGES[3:], MASKS[3:])], None),
@@ -311,7 +313,7 @@ def test_bad_arguments_of_a_sweep_are_refused(arguments, message):
     ("arguments", "message"),
     [
         ({"regions": ["left"]}, "`regions` of a classifier"),
-        ({"void": 3}, "`void` is for segmentation"),
+        ({"ignore_class": 3}, "`ignore_class` is for segmentation"),
         ({"masks": LABELS + 1}, r"integers in \[0, 3\)"),
         ({"masks": None}, "no labels"),
     ],

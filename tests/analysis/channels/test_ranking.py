@@ -88,7 +88,7 @@ def test_what_is_not_kept_is_the_mean_color_of_the_images():
 
 def test_normalized_scores_are_shares_of_the_activity():
     images = np.array([1, 3], "float32")[:, None, None, None] * ONES
-    ranking = rank_channels(position_net(), images, "left", mean=0, normalize=True)
+    ranking = rank_channels(position_net(), images, "left", mean=0, divide_by_activity=True)
     np.testing.assert_allclose(ranking.scores, [1, -1, 0, 0, 0, 1], atol=1e-6)
     assert ranking.activity == pytest.approx((1, 1, 2, 1, 0, 1 / 8))
     assert ranking.channels[-1] == NOWHERE  # never active, though right's score is lower
@@ -97,7 +97,9 @@ def test_normalized_scores_are_shares_of_the_activity():
 def test_a_tiny_activity_does_not_make_a_channel_large():
     places = PLACES.copy()
     places[..., CORNER] *= 1e-6
-    ranking = rank_channels(position_net(places=places), ONES, "left", mean=0, normalize=True)
+    ranking = rank_channels(
+        position_net(places=places), ONES, "left", mean=0, divide_by_activity=True
+    )
     assert ranking.channels[0] == LEFT and ranking.scores[CORNER] < 0.01
 
 
@@ -151,7 +153,7 @@ def test_whole_numbers_are_taken_as_they_are():
 
 
 def test_a_ranking_goes_through_json(tmp_path):
-    ranking = rank_channels(position_net(), IMAGES, (0, 0, 2, 3), normalize=True)
+    ranking = rank_channels(position_net(), IMAGES, (0, 0, 2, 3), divide_by_activity=True)
     path = tmp_path / "ranking.json"
     path.write_text("old")
     ranking.to_json(path)

@@ -42,7 +42,7 @@ class AfterEachEpoch(keras.callbacks.Callback):
 
 
 def consistency(network, images, **arguments):
-    arguments = {"max_shift": 4, "trials": 2, **arguments}
+    arguments = {"max_shift": 4, "pairs": 2, **arguments}
     return kg.analysis.shift_consistency(network, images, progress=False, **arguments).consistency
 
 
@@ -50,7 +50,7 @@ def consistency(network, images, **arguments):
 def test_it_is_the_consistency_of_each_epochs_classifier(wrap):
     network, after = small(), AfterEachEpoch()
     model = compiled(wrap(network), eager=False)
-    arguments = {"max_shift": 2, "trials": 3, "batch_size": 7, "seed": 5}
+    arguments = {"max_shift": 2, "pairs": 3, "batch_size": 7, "seed": 5}
     history = fit(model, ShiftConsistencyCallback(HELD_OUT, limit=20, **arguments), after)
     assert history[NAME] == after.logs and len(after.logs) == 2
     for value, weights in zip(after.logs, after.weights):
@@ -83,7 +83,7 @@ def test_it_can_be_copied_and_used_again():
         ({"images": HELD_OUT + np.inf}, "Images must be finite"),
         ({"max_shift": 8}, r"`max_shift` must be an integer in \[0, 8\)"),
         ({"limit": 0}, "`limit` must be an integer of at least 1"),
-        ({"trials": 0}, "`trials` must be an integer of at least 1"),
+        ({"pairs": 0}, "`pairs` must be an integer of at least 1"),
         ({"batch_size": 0}, "`batch_size` must be an integer of at least 1"),
         ({"seed": None}, "`seed` must be an integer of at least 0"),
     ],

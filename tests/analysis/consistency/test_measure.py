@@ -71,10 +71,10 @@ def test_exact_is_the_mean_over_all_pairs_of_shifts():
 def test_random_converges_to_exact():
     model = position_dependent_net()
     exact = shift_consistency(model, IMAGES, "exact", max_shift=2).consistency
-    result = shift_consistency(model, IMAGES, max_shift=2, trials=400)
+    result = shift_consistency(model, IMAGES, max_shift=2, pairs=400)
     sampling_error = 50 / np.sqrt(400 * len(IMAGES))
     assert abs(result.consistency - exact) < 3 * sampling_error
-    assert np.mean(result.trial_consistencies) == pytest.approx(result.consistency)
+    assert np.mean(result.pair_consistencies) == pytest.approx(result.consistency)
 
 
 def test_by_hand_where_one_shift_in_three_changes_the_class():
@@ -121,7 +121,7 @@ def test_a_shift_invariant_model_is_fully_consistent_under_roll(protocol):
     head = keras.layers.Dense(3)
     model = keras.Model(inputs, head(x))
     head.bias.assign(-model.predict_on_batch(IMAGES).mean(axis=0))  # or one class wins everywhere
-    result = shift_consistency(model, IMAGES, protocol, fill_mode="wrap", trials=3)
+    result = shift_consistency(model, IMAGES, protocol, fill_mode="wrap", pairs=3)
     assert result.consistency == 100 and result.stderr == 0
     assert len(set(model.predict_on_batch(IMAGES).argmax(axis=1))) > 1
 
@@ -159,7 +159,7 @@ class Batches(keras.utils.PyDataset):
 
 def test_the_same_seed_gives_the_same_figures_from_any_source_and_batch_size():
     model = position_dependent_net()
-    arguments = {"max_shift": 2, "trials": 2, "seed": 3}
+    arguments = {"max_shift": 2, "pairs": 2, "seed": 3}
     whole = shift_consistency(model, IMAGES, labels=LABELS, **arguments)
     parts = shift_consistency(model, IMAGES, labels=LABELS, batch_size=3, **arguments)
     stream = shift_consistency(model, Batches(), **arguments)
@@ -167,7 +167,7 @@ def test_the_same_seed_gives_the_same_figures_from_any_source_and_batch_size():
     hot = shift_consistency(model, iter([(IMAGES, one_hot)]), **arguments)
     for other in (parts, stream, hot):
         assert other.consistency == pytest.approx(whole.consistency)
-        assert other.trial_consistencies == pytest.approx(whole.trial_consistencies)
+        assert other.pair_consistencies == pytest.approx(whole.pair_consistencies)
         assert other.stderr == pytest.approx(whole.stderr)
         np.testing.assert_allclose(other.accuracy_map, whole.accuracy_map)
     reseeded = shift_consistency(model, IMAGES, labels=LABELS, **{**arguments, "seed": 4})
@@ -192,7 +192,7 @@ def test_aps_shifts_a_whole_batch_alike_from_minus_three_to_two():
     assert (views == views[:, :1]).all()
     assert set(views[..., 0].ravel()) == set(views[..., 1].ravel()) == {-3, -2, -1, 0, 1, 2}
     assert plan.fill_mode == "wrap"
-    result = shift_consistency(LeftOrRight(), one_bright_column(2), "aps", labels=[0], trials=1)
+    result = shift_consistency(LeftOrRight(), one_bright_column(2), "aps", labels=[0], pairs=1)
     assert result.accuracy_map.shape == (6, 6)
     assert np.isnan(result.accuracy_map).sum() in (34, 35)  # two draws, or one twice
     assert result.to_dict()["accuracy_map"][0].count(None) >= 4
@@ -203,7 +203,7 @@ def test_crops_start_where_the_offsets_say():
     images = np.concatenate([one_bright_column(3, 8)] * 2)
     model = LeftOrRight()
     result = shift_consistency(
-        model, images, "crop", crop_size=(4, 6), labels=[0, 0], trials=60, batch_size=1
+        model, images, "crop", crop_size=(4, 6), labels=[0, 0], pairs=60, batch_size=1
     )
     assert result.row_offsets == result.column_offsets == (0, 1, 2)
     np.testing.assert_allclose(result.accuracy_map, [[0, 100, 100]] * 3)
@@ -221,7 +221,7 @@ def test_standard_error_of_shared_shifts_is_over_batches_and_trials():
     values = np.array([100, 50, 25, 100])
     assert result.consistency == pytest.approx(values.mean())
     assert result.stderr == pytest.approx(values.std(ddof=1) / 2)
-    assert result.trial_consistencies == pytest.approx((62.5, 75))
+    assert result.pair_consistencies == pytest.approx((62.5, 75))
 
 
 def test_the_result_is_ready_for_json_and_says_how_it_was_made():
@@ -232,7 +232,7 @@ def test_the_result_is_ready_for_json_and_says_how_it_was_made():
     assert content["settings"] == {
         "protocol": "random",
         "max_shift": 1,
-        "trials": 5,
+        "pairs": 5,
         "fill_mode": "constant",
         "fill_value": 0.0,
         "crop_size": None,
@@ -340,7 +340,7 @@ def channels_first():
         ({"max_shift": 6}, r"max_shift=6, for images of shape \(6, 6, 1\)"),
         ({"max_shift": 1.5}, "max_shift=1.5"),
         ({"protocol": "aps", "max_shift": 0}, r"integer in \[1, 6\)"),
-        ({"trials": 0}, "`trials` must be an integer of at least 1"),
+        ({"pairs": 0}, "`pairs` must be an integer of at least 1"),
         ({"seed": -1}, "`seed` must be an integer of at least 0"),
         ({"batch_size": 0}, "`batch_size` must be"),
         ({"fill_mode": "zeros"}, "`fill_mode` must be one of"),

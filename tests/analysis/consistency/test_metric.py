@@ -39,11 +39,11 @@ def test_evaluate_gives_what_shift_consistency_measures(jit_compile):
     logs = model.evaluate(
         ShiftPairs(IMAGES, LABELS, max_shift=2, batch_size=8, seed=3), verbose=0, return_dict=True
     )
-    expected = shift_consistency(model, IMAGES, max_shift=2, trials=1, seed=3, labels=LABELS)
+    expected = shift_consistency(model, IMAGES, max_shift=2, pairs=1, seed=3, labels=LABELS)
     assert 10 < expected.consistency < 95
     assert 100 * logs["shift_consistency"] == pytest.approx(expected.consistency, rel=1e-5)
     assert 100 * logs["accuracy"] == pytest.approx(expected.accuracy, rel=1e-5)
-    many = shift_consistency(model, IMAGES, max_shift=2, trials=100).consistency
+    many = shift_consistency(model, IMAGES, max_shift=2, pairs=100).consistency
     assert 100 * logs["shift_consistency"] == pytest.approx(many, abs=3 * 50 / np.sqrt(30))
 
 
@@ -54,7 +54,7 @@ def test_one_output_is_read_at_a_threshold():
     pairs = ShiftPairs(IMAGES, labels, max_shift=2, fill_mode="wrap")
     logs = model.evaluate(pairs, verbose=0, return_dict=True)
     expected = shift_consistency(
-        model, IMAGES, max_shift=2, trials=1, fill_mode="wrap", threshold=0.0
+        model, IMAGES, max_shift=2, pairs=1, fill_mode="wrap", threshold=0.0
     )
     assert 20 < expected.consistency < 95
     assert 100 * logs["shift_consistency"] == pytest.approx(expected.consistency, rel=1e-5)

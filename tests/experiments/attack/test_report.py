@@ -36,7 +36,7 @@ def sweep(flip=False, miou=MIOU, std=1.5):
 
 def network(folder, flip=False, **more):
     masks = np.zeros((1, 8, 12), "uint8")
-    masks[:, 2:5, 2:5], masks[:, 7] = 3, INFO.void
+    masks[:, 2:5, 2:5], masks[:, 7] = 3, INFO.ignore_class
     path = f"predictions/{flip}.npz"
     (folder / "predictions").mkdir(exist_ok=True)
     names = ("truth", "before", "overall", "left", "right")
@@ -63,7 +63,7 @@ def network(folder, flip=False, **more):
 
 def content(rows, **settings):
     fixed = {"dataset": "shapes", "depth": 18, "width": 16, "output_stride": 8, "weights": None}
-    fixed |= {"method": "region", "normalize": False, "latent": "features", "draws": 5}
+    fixed |= {"method": "region", "divide_by_activity": False, "latent": "features", "draws": 5}
     return {
         "command": "keras-gappos run attack --width 16",
         "settings": fixed | settings,
@@ -111,7 +111,7 @@ def test_the_tables_have_every_count_half_and_class(tmp_path):
 
 def test_both_networks_are_reported_the_one_without_flips_first(tmp_path):
     rows = [*sweep(True), network(tmp_path, True), *sweep(), network(tmp_path)]
-    text = report(tmp_path, rows, weights="w.weights.h5", normalize=True)
+    text = report(tmp_path, rows, weights="w.weights.h5", divide_by_activity=True)
     assert text.index("## Trained without flips") < text.index("## Trained with flips")
     assert len(tables(text)) == 6
     assert "; weights that were given; " in text
@@ -180,7 +180,7 @@ def test_the_figure_has_a_curve_for_each_ranking_and_a_row_for_each_image(tmp_pa
     np.testing.assert_array_equal(image, IMAGES[0] if shown else outlines(maps_of(tmp_path, row)))
     for painted in maps:
         assert painted[3, 3].tolist() == list(INFO.colors[3])
-        assert not painted[7].any()  # void in the truth
+        assert not painted[7].any()  # ignored in the truth
 
 
 def maps_of(folder, row):

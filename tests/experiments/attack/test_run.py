@@ -245,10 +245,10 @@ def test_weights_of_another_network_are_refused(tmp_path):
             load_given_weights(network, tmp_path / f"{name}.weights.h5", "such a network")
 
 
-def test_void_pixels_do_not_train_and_weight_decay_shrinks_kernels_only(tmp_path):
+def test_ignored_pixels_do_not_train_and_weight_decay_shrinks_kernels_only(tmp_path):
     network = small_network(None, (4, 4, 3), 7)
     settings = tiny(tmp_path, learning_rate=0.1, weight_decay=0.5)
-    compile_for_training(settings, network, void=7, steps=10)
+    compile_for_training(settings, network, ignore_class=7, steps=10)
     zeros = [keras.ops.zeros(variable.shape) for variable in network.trainable_variables]
     before = [keras.ops.convert_to_numpy(v) + 0 for v in network.trainable_variables]
     network.optimizer.apply(zeros, network.trainable_variables)
@@ -256,8 +256,8 @@ def test_void_pixels_do_not_train_and_weight_decay_shrinks_kernels_only(tmp_path
         share = 1 - 0.1 * 0.5 if variable.name == "kernel" else 1.0
         new = keras.ops.convert_to_numpy(variable)
         np.testing.assert_allclose(new, share * old, rtol=1e-5, atol=1e-7)
-    void = np.full((2, 4, 4), 7)
-    assert network.evaluate(np.ones((2, 4, 4, 3)), void, verbose=0) == pytest.approx(0)
+    ignored = np.full((2, 4, 4), 7)
+    assert network.evaluate(np.ones((2, 4, 4, 3)), ignored, verbose=0) == pytest.approx(0)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_void_pixels_do_not_train_and_weight_decay_shrinks_kernels_only(tmp_path
         ({"width": 0}, r"`width` must be at least 1. Received: width=0"),
         ({"draws": 0}, r"`draws` must be at least 1"),
         ({"rank_images": 0}, r"`rank_images` must be at least 1"),
-        ({"void": -1}, r"`void` must be at least 0"),
+        ({"ignore_class": -1}, r"`ignore_class` must be at least 0"),
         ({"learning_rate": 0.0}, r"`learning_rate` must be above 0"),
         ({"flips": (True, True)}, r"`flips` must name one or more, each once"),
         ({"counts": ()}, r"`counts` must name one or more, each once"),
@@ -299,7 +299,10 @@ def test_weights_that_are_not_there_or_said_to_be_of_two_networks_are_refused(tm
         ({"counts": (0,)}, r"`counts` must be .* one be above 0"),
         ({"train_images": 3}, r"at least one batch .* 3 images, batch_size=4"),
         ({"dataset": "digits", "size": None}, r"`dataset` must be a data set with masks"),
-        ({"num_classes": 3}, r"`num_classes` and `void` of 'shapes' are known: leave them out"),
+        (
+            {"num_classes": 3},
+            r"`num_classes` and `ignore_class` of 'shapes' are known: leave them out",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_the_data_are_named_before_training(
@@ -313,9 +316,13 @@ def test_settings_that_do_not_fit_the_data_are_named_before_training(
 @pytest.mark.parametrize(
     ("labels", "changes", "message"),
     [
-        ([[0, 5]], {"num_classes": 3}, r"labels in \[0, 3\), or 3 for void. .*labels \[0, 5\]"),
-        ([[9, 1]], {"num_classes": 3, "void": 9}, r"both halves. Received: void alone in 'left'"),
-        ([[9, 9]], {"void": 9}, r"a data set with labels \[\]"),
+        ([[0, 5]], {"num_classes": 3}, r"labels in \[0, 3\), or 3 to ignore. .*labels \[0, 5\]"),
+        (
+            [[9, 1]],
+            {"num_classes": 3, "ignore_class": 9},
+            r"both halves. Received: only ignored pixels in 'left'",
+        ),
+        ([[9, 9]], {"ignore_class": 9}, r"a data set with labels \[\]"),
     ],
 )
 def test_masks_that_do_not_fit_are_named(tmp_path, monkeypatch, labels, changes, message):
@@ -328,8 +335,8 @@ def test_masks_that_do_not_fit_are_named(tmp_path, monkeypatch, labels, changes,
 def test_the_classes_of_an_unknown_data_set_are_counted(tmp_path, monkeypatch):
     masks = np.array([[[0, 4]], [[9, 2]]] * 4)
     monkeypatch.setattr(data, "load", lambda *_, **__: (np.zeros((8, 1, 2, 3), "uint8"), masks))
-    info = load_segmentation(tiny(tmp_path, dataset="streets", void=9)).info
-    assert (info.num_classes, info.void, len(set(info.colors))) == (5, 9, 5)
+    info = load_segmentation(tiny(tmp_path, dataset="streets", ignore_class=9)).info
+    assert (info.num_classes, info.ignore_class, len(set(info.colors))) == (5, 9, 5)
     assert info.class_names[4] == "class 4"
 
 

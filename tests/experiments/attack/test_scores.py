@@ -11,8 +11,8 @@ from keras_gappos.experiments.attack.scores import (
     sweep_rows,
 )
 
-VOID = 3
-# The last column is void; class 2 is in the right half alone.
+IGNORED = 3
+# The last column is ignored; class 2 is in the right half alone.
 TRUTH = np.array([[[0, 0, 1, 0, 2, 3], [0, 0, 1, 0, 2, 3]]])
 # What the network below sees: as the truth, but for one pixel on the left, taken for a 2.
 SEEN = np.array([[[2, 0, 1, 0, 2, 2], [0, 0, 1, 0, 2, 2]]])
@@ -42,7 +42,7 @@ def rows():
         latent="features",
         draws=4,
         seed=0,
-        void=VOID,
+        ignore_class=IGNORED,
     )
 
 

@@ -25,7 +25,7 @@ def settings(folder, **changes):
         "validation_images": 40,
         "train_images": 16 * STEPS,
         "test_images": 50,
-        "trials": 2,
+        "pairs": 2,
     }
     return InvarianceSettings(**{**arguments, **changes})
 

@@ -102,7 +102,9 @@ def test_the_parts_of_all_processes_are_the_batches_of_one(processes):
     images = np.random.default_rng(0).integers(0, 256, (20, 6, 6, 3), "uint8")
     kinds = [
         TrainingBatches(images.astype("float32"), np.arange(20), 8, flip=True, seed=1),
-        SegmentationBatches(images, images[..., 0] % 5, 8, seed=1, size=(4, 4), flip=True, void=9),
+        SegmentationBatches(
+            images, images[..., 0] % 5, 8, seed=1, size=(4, 4), flip=True, ignore_class=9
+        ),
     ]
     for batches in kinds:
         parts = [BatchParts(batches, rank, processes) for rank in range(processes)]

@@ -54,7 +54,7 @@ def content(rows, **settings):
     settings = {"dataset": "cifar10", "max_shift": 4, "normalize": True, **settings}
     return {
         "command": "keras-gappos run invariance --width 16",
-        "settings": {"depth": 18, "width": 16, "trials": 5, "weight_tolerance": 1.0, **settings},
+        "settings": {"depth": 18, "width": 16, "pairs": 5, "weight_tolerance": 1.0, **settings},
         "environment": {"backend": "jax 1.0", "device": "CPU, 2 cores"},
         "rows": rows,
     }

@@ -34,7 +34,7 @@ def tiny(folder, **changes):
         validation_images=40,
         train_images=140,
         test_images=50,
-        trials=2,
+        pairs=2,
     )
     return dataclasses.replace(settings, **changes)
 
