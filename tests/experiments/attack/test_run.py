@@ -53,7 +53,7 @@ def small_network(settings, image_shape, num_classes):
 def small(monkeypatch):
     """Runs without what takes time and is no part of the rows."""
     monkeypatch.setattr(attack, "build_network", small_network)
-    monkeypatch.setattr(attack, "write_report", lambda *_: None)
+    monkeypatch.setattr(attack.report, "write_report", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_results_of_other_settings_are_left_alone(finished):
 
 
 def test_a_network_that_is_not_there_is_named(finished):
-    with pytest.raises(ValueError, match="no finished network of flip=True"):
+    with pytest.raises(ValueError, match=r"Received: {.flip.: True}; .* there: \[{.flip.: False}\]"):
         Attack.load_network(finished, flip=True)
 
 
