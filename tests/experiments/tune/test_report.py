@@ -224,7 +224,7 @@ def test_the_command_trains_the_best_settings_and_scores_them_as_the_search_did(
 def test_what_is_the_default_is_not_in_the_command():
     rows = [row(0, settings={"learning_rate": 0.1, "width": 64})]
     assert best_command(content(rows, dataset="digits"), full_epochs=30) == (
-        "keras-gappos run invariance --dataset digits --methods augshift --epochs 30 "
+        "keras-gappos run invariance --dataset digits --epochs 30 --methods augshift "
         "--consistency-weights 1.3 --output-dir results/tuned"
     )
     assert best_command(content([failed(0)])) is None
