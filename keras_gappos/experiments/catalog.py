@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pathlib
+from typing import Any
+
 from keras_gappos.experiments.attack.run import Attack
+from keras_gappos.experiments.engine import zoo_entry
 from keras_gappos.experiments.engine.experiment import Experiment
 from keras_gappos.experiments.engine.results import read_results
 from keras_gappos.experiments.engine.settings import dtype_policy
-from keras_gappos.experiments.engine.zoo_entry import publications
 from keras_gappos.experiments.invariance.run import Invariance
 from keras_gappos.experiments.location.run import Location
 from keras_gappos.experiments.probe.run import Probe
-from keras_gappos.zoo import fetch, info
+from keras_gappos.zoo import ZooModel, fetch, info
 from keras_gappos.zoo import publish as zoo_publish
 from keras_gappos.zoo.loading import build, load_weights
 
@@ -45,10 +48,30 @@ def score(name: str, data_dir: str | None = None) -> dict[str, float]:
     return {figure: figures[figure] for figure in model.figures}
 
 
-def publish(*args, **kwargs):
+def publications(results: dict, tag: str | None = None) -> list[zoo_entry.Publication]:
+    """The networks that an experiment trained, for publication.
+
+    Args:
+        results: the content of a `results.json`.
+        tag: suffix of the names: lowercase letters, digits and underscores, or `None`.
+
+    Raises:
+        ValueError: for another tag or experiment, or if there is no network.
+    """
+    known = {name: kind.zoo_entry for name, kind in EXPERIMENTS.items() if kind.zoo_entry}
+    found = known.get(results["experiment"])
+    if found is None:
+        raise ValueError(
+            f"`results_dir` must hold results of one of {tuple(known)}. "
+            f"Received: {results['experiment']!r}"
+        )
+    return zoo_entry.publications(results, found.entries, tag)
+
+
+def publish(*args: Any, **kwargs: Any) -> list[ZooModel]:
     """Adds an experiment's networks to the zoo: `zoo.publish.publish` with these experiments."""
     return zoo_publish.publish(*args, **kwargs, entries_of=_entries_of)
 
 
-def _entries_of(results, tag):
+def _entries_of(results: pathlib.Path, tag: str | None) -> list[zoo_entry.Publication]:
     return publications(read_results(results), tag)

@@ -34,6 +34,20 @@ def score_above_floor(
     return np.where(below <= 10**-_DIGITS, np.asarray(consistencies, "float64"), -below)
 
 
+def objective_scores(
+    objective: str, accuracies: Sequence[float], consistencies: Sequence[float], tolerance: float
+) -> Sequence[float] | np.ndarray:
+    """What an objective makes of accuracies and consistencies; more is better.
+
+    Args:
+        objective: one of `OBJECTIVES`.
+        accuracies, consistencies, tolerance: as in `score_above_floor`.
+    """
+    if objective == ABOVE_FLOOR:
+        return score_above_floor(accuracies, consistencies, tolerance)
+    return accuracies if objective == "val_accuracy" else consistencies
+
+
 def best_first(scores: Sequence[float], order: Sequence[float]) -> list[int]:
     """Indices of the trainings, best first.
 

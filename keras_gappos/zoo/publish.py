@@ -55,7 +55,8 @@ def publish(
             models' cards have.
         log: function of a line of text.
         entries_of: function of (path of `results.json`, tag) that gives the networks to publish,
-            as `keras_gappos.experiments.catalog` does: `name`, `fields` of a `ZooModel`, and `row`.
+            as `keras_gappos.experiments.catalog` does: `name`, `fields` of a `ZooModel`, and the
+            path of the `weights`.
 
     Returns:
         The entries of these networks.
@@ -92,7 +93,7 @@ def publish(
             model = ZooModel(
                 **publication.fields, data_note=note or "", results=place, commit=commit, files={}
             )
-            weights = results.parent / publication.row["weights"]
+            weights = results.parent / publication.weights
             files = _files(model, weights, made, former, zoo_dir)
             added[model.name] = dataclasses.replace(model, files=files)
             log(f"{model.name}: {sum(file.bytes for file in files.values()) / 1e6:.1f} MB")

@@ -190,7 +190,7 @@ def test_every_setting_of_a_search_is_a_flag_and_its_best_five_are_shown(
     defaults = TuneSettings()
     assert [k for k in vars(settings) if vars(settings)[k] == vars(defaults)[k]] == []
     output = capsys.readouterr().out
-    assert "The best 5 of 7 completed trials" in " ".join(output.split())
+    assert "Completed trials: 7 (listed: the best 5;" in " ".join(output.split())
     command = output.strip().splitlines()[-1]
     assert command.startswith("keras-gappos run invariance --dataset mnist --data-dir DATA_DIR")
     assert "--max-shift 3 --train-shift 8" in command

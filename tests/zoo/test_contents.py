@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_gappos import zoo
-from keras_gappos.experiments.engine.zoo_entry import publications
+from keras_gappos.experiments.catalog import publications
 from keras_gappos.zoo import archive
 from keras_gappos.zoo.cache import digest_of
 from keras_gappos.zoo.card import format_card, format_readme

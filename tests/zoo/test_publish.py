@@ -13,8 +13,7 @@ import pytest
 
 from keras_gappos import models
 from keras_gappos.experiments import catalog
-from keras_gappos.experiments.catalog import score
-from keras_gappos.experiments.engine.zoo_entry import publications
+from keras_gappos.experiments.catalog import publications, score
 from keras_gappos.experiments.location.run import Location
 from keras_gappos.experiments.location.settings import LocationSettings
 from keras_gappos.zoo import load, registry
@@ -41,7 +40,7 @@ def small_results(folder, recorded, network, settings, **row):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """A checkout with the results of three experiments."""
+    """A checkout with the results of four experiments."""
     root = tmp_path_factory.mktemp("checkout") / "results"
     Location(
         LocationSettings(
@@ -65,6 +64,12 @@ def results(tmp_path_factory):
     network = models.deeplabv3((64, 96, 3), 7, depth=18, width=2, output_stride=8)
     settings = {"test_images": 8, "train_images": 8}
     small_results(root / "attack", "attack/shapes", network, settings)
+    settings = {"test_images": 16, "train_images": 32}
+    backbone, head = (models.gapnet((24, 24, 1), outputs, width=2) for outputs in (10, 9))
+    weights = {"class": "weights/small.weights.h5", "location": "weights/head.weights.h5"}
+    row = {"weights": weights, "image_shape": [8, 8, 1]}
+    small_results(root / "probe", "probe/digits", backbone, settings, **row)
+    head.save_weights(root / "probe" / weights["location"])
     return root
 
 
@@ -99,6 +104,8 @@ def test_every_trained_network_gets_an_entry_and_files(published):
         f"gapnet_{PLACE}",
         "augshift_resnet18.digits",
         "deeplabv3_resnet18.shapes_w2",
+        "gapnet_resnet18.digits_class_3x3_w2",
+        "gapnet_resnet18.digits_location_head_3x3_w2",
     }
     assert registry.parse_registry((zoo / "registry.json").read_text()) == entries
     for entry in entries.values():
@@ -167,7 +174,7 @@ def test_the_cards_tell_the_limits(published):
     shuffled = dataclasses.replace(entries[f"gapnet_{PLACE}"], builder="permutenet")
     assert "random by design" in format_card(shuffled)
     assert "random by design" not in cards[f"gapnet_{PLACE}"]
-    assert "CC BY 4.0" in cards["augshift_resnet18.digits"]
+    assert "CC BY 4.0" in " ".join(cards["augshift_resnet18.digits"].split())
     assert all(len(line) <= 100 for line in cards[f"gapnet_{PLACE}"].splitlines()[:8])
     real = dataclasses.replace(
         entries["augshift_resnet18.digits"], paper={"top1": 92.5}, figures={"top1": 85.19}
@@ -255,7 +262,7 @@ def test_a_model_of_other_results_is_not_replaced_unasked(results, tmp_path):
         publish("two")
     (tuned,) = publish("two", tag="tuned")
     assert tuned.name == "augshift_resnet18.digits_tuned" and tuned.data_note == ""
-    with pytest.raises(ValueError, match="lower case"):
+    with pytest.raises(ValueError, match="lowercase"):
         publish("two", tag="../x")
     (replaced,) = publish("two", replace=True)
     assert (replaced.results, replaced.data_note) == ("two/results.json", "Of old.")
@@ -299,8 +306,8 @@ def test_results_that_the_zoo_does_not_take(tmp_path, results):
     with pytest.raises(FileNotFoundError):
         catalog.publish(tmp_path / "nowhere", tmp_path, tmp_path)
     content = json.loads((results / "attack/results.json").read_text())
-    with pytest.raises(ValueError, match=r"results of one of .*Received: 'channels'"):
-        publications({**content, "experiment": "channels"})
+    with pytest.raises(ValueError, match=r"results of one of .*Received: 'tune'"):
+        publications({**content, "experiment": "tune"})
     given = [{**row, "epochs": 0} for row in content["rows"] if "weights" in row]
     with pytest.raises(ValueError, match="trained there"):
         publications({**content, "rows": given})

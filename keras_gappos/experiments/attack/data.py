@@ -140,7 +140,11 @@ def _info(settings, all_masks):
         labels = np.unique(np.concatenate([np.unique(masks) for masks in all_masks]))
         count = int(max(labels[labels != settings.ignore_class], default=0)) + 1
     names = tuple(f"class {index}" for index in range(count))
-    hues = (colorsys.hsv_to_rgb(0.618 * index % 1, 0.65, 0.9) for index in range(count))
-    colors = tuple(tuple(round(255 * part) for part in color) for color in hues)
     ignored = count if settings.ignore_class is None else settings.ignore_class
-    return SegmentationInfo(count, names, colors, ignored)
+    return SegmentationInfo(count, names, distinct_colors(count), ignored)
+
+
+def distinct_colors(count):
+    """Distinct colors, (red, green, blue) in [0, 255] each."""
+    hues = (colorsys.hsv_to_rgb(0.618 * index % 1, 0.65, 0.9) for index in range(count))
+    return tuple(tuple(round(255 * part) for part in color) for color in hues)

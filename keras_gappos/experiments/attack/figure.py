@@ -1,40 +1,48 @@
-"""The attack's figure: mIoU against the channels off, and what the network sees without them."""
+"""The attack's figure: mIoU by number of channels off, and predictions without them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_gappos.data.segmentation_sets import INFOS, SegmentationInfo, plain_name
+from keras_gappos.experiments.attack.data import distinct_colors
 from keras_gappos.experiments.attack.scores import REGIONS
+from keras_gappos.experiments.engine.effects import draw_curves
 
-_STYLES = {
-    "overall": ("overall", "tab:red", "o-"),
-    "left": ("left", "tab:blue", "<-"),
-    "right": ("right", "tab:green", ">-"),
-    "random": ("random", "tab:grey", "s--"),
-    "most_active": ("most active", "tab:orange", "^--"),
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STYLES = {  # ranking -> name, color, style
+    "overall": ("overall channels", "tab:red", "o-"),
+    "left": ("left channels", "tab:blue", "<-"),
+    "right": ("right channels", "tab:green", ">-"),
+    "random": ("random channels", "tab:gray", "s--"),
+    "most_active": ("most active channels", "tab:orange", "^--"),
 }
 _TITLES = {"whole": "whole image", "left": "left half", "right": "right half"}
-_GREY, _LINE = 200, 60  # of a picture that stands for a photograph
+_GRAY, _LINE = 200, 60  # brightness of a picture of outlines
 
 
-def draw(parts, info, test_images, dataset):
+def draw(
+    parts: Sequence[tuple[dict, list[dict], dict]], test_images: np.ndarray | None, dataset: str
+) -> Figure:
     """Draws curves and predictions of every network.
 
     Args:
-        parts: for each network `(row, rows, maps)`: its own row, those of its sweep, and its
-            predictions, a dictionary of arrays.
-        info: the data set's `SegmentationInfo`.
-        test_images: uint8 `(n, height, width, channels)`; `None` puts the outlines of what is in
-            them on grey in their place.
-        dataset: its name, for the title.
-
-    Returns:
-        A matplotlib `Figure`.
+        parts: for each network its row, those of its sweep, and its predictions by name.
+        test_images: uint8 `(n, height, width, channels)`; `None` draws outlines instead.
+        dataset: its name, for the title and the classes' colors.
     """
     from matplotlib.figure import Figure
 
+    info = _class_info(dataset, parts[0][0])
     heights = []
     for network, _, maps in parts:
         height, width = network["image_shape"][:2]
-        heights += [3.9, 0.7 + 2.25 * height / width * len(maps["index"])]
+        heights += [4.2, 0.7 + 2.25 * height / width * len(maps["index"])]
     figure = Figure(figsize=(14, sum(heights) + 0.8), layout="constrained")
     figure.suptitle(f"Segmentation without position channels ({dataset})", fontsize=15)
     strips = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -45,31 +53,26 @@ def draw(parts, info, test_images, dataset):
     return figure
 
 
+def _class_info(dataset, network):
+    names = tuple(network["class_names"])
+    unknown = SegmentationInfo(len(names), names, distinct_colors(len(names)), None)
+    return INFOS.get(plain_name(dataset), unknown)
+
+
 def _draw_curves(figure, network, rows):
     """mIoU against channels off, in a panel for each region."""
     figure.suptitle(f"Trained {'with' if network['flip'] else 'without'} flips", fontsize=13)
     all_axes = figure.subplots(1, len(REGIONS), sharey=True)
     for ax, region in zip(all_axes, REGIONS):
-        for ranking, (name, color, style) in _STYLES.items():
-            found = [r for r in rows if (r["ranking"], r["region"]) == (ranking, region)]
-            found.sort(key=lambda row: row["count"])
-            counts, values = ([row[key] for row in found] for key in ("count", "miou"))
-            if ranking == "random":
-                _draw_spread(ax, found)
-            ax.plot(counts, values, style, color=color, lw=2, ms=5, label=f"{name} channels")
-        ax.axvline(network["effect_count"], color="black", lw=1, ls=":")
+        draw_curves(ax, [row for row in rows if row["region"] == region], "miou", STYLES)
+        ax.axvline(
+            network["effect_count"], color="black", lw=1, ls=":", label="largest effect, overall"
+        )
         ax.set(xlabel=f"channels off, of {network['channels']}", title=_TITLES[region])
-        ax.grid(alpha=0.3)
     all_axes[0].set_ylim(bottom=0)  # of all, once they have grown to what is in each
     all_axes[0].set_ylabel("mIoU (%)")
-    all_axes[-1].legend(fontsize=10)
-
-
-def _draw_spread(ax, rows):
-    """The band from the worst to the best random draw."""
-    draws = np.array([row["miou_draws"] for row in rows])
-    counts = [row["count"] for row in rows]
-    ax.fill_between(counts, draws.min(1), draws.max(1), color="tab:grey", alpha=0.25, lw=0)
+    handles, labels = all_axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=7, fontsize=10, frameon=False)
 
 
 def _draw_gallery(figure, network, maps, info, test_images):
@@ -92,7 +95,7 @@ def _draw_gallery(figure, network, maps, info, test_images):
             axes[0].imshow(image.repeat(3, -1) if image.shape[-1] == 1 else image)
         for ax, name in zip(axes[1:], columns):
             painted = info.paint(maps[name][row])
-            painted[ignored[row]] = 0  # where the truth is ignored, predictions do not count
+            painted[ignored[row]] = 0  # predictions do not count there
             ax.imshow(painted, interpolation="nearest")
         for ax in axes:
             ax.set(xticks=[], yticks=[])
@@ -103,12 +106,12 @@ def _draw_gallery(figure, network, maps, info, test_images):
         ax.set_title(title, fontsize=10)
 
 
-def outlines(mask):
-    """The borders between the labels of a mask `(height, width)`, dark on grey, uint8 RGB."""
+def outlines(mask: np.ndarray) -> np.ndarray:
+    """The borders between the labels of a mask `(height, width)`, dark on gray, uint8 RGB."""
     border = np.zeros(mask.shape, bool)
     border[1:] |= mask[1:] != mask[:-1]
     border[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    return np.where(border, _LINE, _GREY).astype("uint8")[..., None].repeat(3, -1)
+    return np.where(border, _LINE, _GRAY).astype("uint8")[..., None].repeat(3, -1)
 
 
 def _draw_legend(figure, info):

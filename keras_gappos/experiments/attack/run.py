@@ -18,15 +18,16 @@ import keras
 import numpy as np
 
 from keras_gappos.analysis import ablate, mean_color, rank_channels
-from keras_gappos.experiments.attack import report
+from keras_gappos.experiments.attack import report, zoo_entry
 from keras_gappos.experiments.attack.data import ImagesInOrder, load_segmentation
 from keras_gappos.experiments.attack.networks import (
     build_network,
     compile_for_training,
     training_batches,
 )
-from keras_gappos.experiments.attack.scores import intact_scores, largest_effect, sweep_rows
+from keras_gappos.experiments.attack.scores import intact_scores, sweep_rows
 from keras_gappos.experiments.attack.settings import AttackSettings
+from keras_gappos.experiments.engine.effects import largest_effect
 from keras_gappos.experiments.engine.experiment import TRAIN_COST, Experiment, Job
 from keras_gappos.experiments.engine.results import find_row
 from keras_gappos.files import replacing
@@ -57,7 +58,8 @@ class Attack(Experiment):
     name = "attack"
     Settings = AttackSettings
     keys = ("flip",)
-    make_table = staticmethod(report.make_table)
+    report = report
+    zoo_entry = zoo_entry
 
     @functools.cached_property
     def data(self):
@@ -126,7 +128,7 @@ class Attack(Experiment):
         flip = job.key["flip"]
         rankings = self._rank(network)
         rows = [{"flip": flip, **row} for row in self._sweep(network, rankings)]
-        effect_count, _ = largest_effect(rows)
+        effect_count, _ = largest_effect(rows, "miou", "overall", region="whole")
         name = "flips" if flip else "no_flips"
         row = {
             **find_row(rows, {"ranking": "overall", "count": 0, "region": "whole"}),
@@ -213,17 +215,6 @@ class Attack(Experiment):
     def summarize(row):
         """The mIoU."""
         return f"{row['miou']:.2f} mIoU"
-
-    def write_report(self):
-        """Writes `table.md` and, once a network is finished, `figure.png`."""
-        folder, images = self.folder, self.data
-        report.write_report(
-            folder.path,
-            folder.content,
-            images.info,
-            images.test_images,
-            self.settings.show_images,
-        )
 
 
 def _classes(network, images):

@@ -1,9 +1,10 @@
-"""What switching channels off costs: the sweep of the attack, and how its rows are read."""
+"""The sweep of the attack: mIoU with channels off."""
 
 import numpy as np
 
 from keras_gappos.analysis import ablation_sweep
 from keras_gappos.analysis.segmentation import region_slices, segmentation_scores
+from keras_gappos.experiments.engine.effects import costs, telling_counts
 
 REGIONS = ("whole", "left", "right")
 
@@ -78,63 +79,24 @@ def intact_scores(network, batches, test_masks, ignore_class):
     return {k: _of_present_classes(whole, present)[k] for k in ("miou", "accuracy")}
 
 
-def largest_effect(rows):
-    """The count at which overall position channels cost most beyond random ones.
-
-    Args:
-        rows: rows of one network.
-
-    Returns:
-        `(count, costs)`: the count, and the cost there by ranking, in points of the whole images'
-        mIoU.
-    """
-    costs = costs_by_count(rows, "whole")
-    counts = _telling_counts(costs)
-    count = max(counts, key=lambda n: (costs["overall"][n] - costs["random"][n], -n))
-    return count, {ranking: found[count] for ranking, found in costs.items()}
-
-
-def largest_side_effect(rows, side):
+def largest_side_effect(rows: list[dict], side: str) -> tuple[int, float, float]:
     """The count at which the channels of one side cost its half most beyond the other half.
 
     Of counts that are equal to a tenth of a point it is the smallest.
 
     Args:
-        rows: rows of one network.
+        rows: rows of one network's sweep.
         side: "left" or "right".
 
     Returns:
         `(count, own, other)`: the count, and the cost there in the side's own half and in the
-        other one, in points of the half's mIoU.
+        other one, in points of mIoU.
     """
-    halves = ("left", "right") if side == "left" else ("right", "left")
-    costs = costs_by_count(rows, halves[0])
-    own, other = costs[side], costs_by_count(rows, halves[1])[side]
-    count = max(_telling_counts(costs), key=lambda n: (round(own[n] - other[n], 1), -n))
+    own_half, other_half = ("left", "right") if side == "left" else ("right", "left")
+    found = costs(rows, "miou", region=own_half)
+    own, other = found[side], costs(rows, "miou", region=other_half)[side]
+    count = max(telling_counts(found), key=lambda n: (round(own[n] - other[n], 1), -n))
     return count, own[count], other[count]
-
-
-def _telling_counts(costs):
-    """The counts at which rankings differ: with all channels off there is none to choose."""
-    counts = list(costs["overall"])
-    telling = [n for n in counts if np.ptp([found[n] for found in costs.values()]) > 1e-6]
-    return telling or counts
-
-
-def costs_by_count(rows, region):
-    """What switching off costs, as a dictionary from ranking to one from count to points of mIoU.
-
-    Args:
-        rows: rows of one network, a count of 0 among them.
-        region: "whole", "left" or "right".
-    """
-    rows = [row for row in rows if row["region"] == region]
-    intact = {row["region"]: row["miou"] for row in rows if row["count"] == 0}[region]
-    costs = {}
-    for row in rows:
-        if row["count"] > 0:
-            costs.setdefault(row["ranking"], {})[row["count"]] = intact - row["miou"]
-    return costs
 
 
 def _present(masks, region, num_classes, ignore_class):

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import keras
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from keras_gappos.experiments.engine.checkpoint import EpochBackup
 from keras_gappos.experiments.engine.data import load_images
@@ -44,7 +43,8 @@ class Job:
 class Experiment(abc.ABC):
     """Networks that are trained and scored one by one, each for a row of results.
 
-    A subclass supplies `plan`, `build`, `train`, `score` and the report; `run` does the rest.
+    A subclass supplies `plan`, `build`, `train`, `score`, the report and, if its networks can be
+    published, their zoo entries; `run` does the rest.
 
     Args:
         settings: an instance of the subclass's `Settings`.
@@ -54,12 +54,17 @@ class Experiment(abc.ABC):
         Settings: its dataclass of settings.
         keys: the entries of a row by which `load_network` finds a network.
         extendable: names of settings, tuples, to which a later run may add values.
+        report: its module with `make_table` and `write_report`.
+        zoo_entry: its module with `entries`, a function of recorded settings and a row that
+            yields, for each network, the path of its weights and its own fields of a `ZooModel`.
         folder: the `ResultFolder`, while the experiment runs.
     """
 
     name: ClassVar[str]
     Settings: ClassVar[type[TrainingSettings]]
     keys: ClassVar[tuple[str, ...]]
+    report: Any
+    zoo_entry: Any = None
     extendable: ClassVar[tuple[str, ...]] = ()
     folder: ResultFolder
     _display: RunDisplay | None = None
@@ -107,14 +112,15 @@ class Experiment(abc.ABC):
     def summarize(row: dict) -> str:
         """A row's result in a few words, for the log."""
 
-    @staticmethod
-    @abc.abstractmethod
-    def make_table(rows: list[dict]) -> Table:
+    @classmethod
+    def make_table(cls, rows: list[dict]) -> RenderableType:
         """A table of the rows, to print."""
+        return cls.report.make_table(rows)
 
-    @abc.abstractmethod
     def write_report(self) -> None:
         """Writes table and figure of the folder's rows into the folder."""
+        images = self.data.test_images if getattr(self.settings, "show_images", False) else None
+        self.report.write_report(self.folder.path, self.folder.content, images)
 
     def run(self, console: Console | None = None) -> list[dict]:
         """Trains and scores what is not yet in the output folder; writes table and figure.

@@ -24,7 +24,7 @@ import numpy as np
 from keras_gappos.analysis import shift_consistency
 from keras_gappos.data.batches import TrainingBatches
 from keras_gappos.experiments.engine.experiment import TRAIN_COST, Experiment, Job
-from keras_gappos.experiments.invariance import report
+from keras_gappos.experiments.invariance import report, zoo_entry
 from keras_gappos.experiments.invariance.networks import build_network, trained_model
 from keras_gappos.experiments.invariance.settings import METHODS, InvarianceSettings
 from keras_gappos.tuning.objective import best_first, score_above_floor
@@ -46,7 +46,8 @@ class Invariance(Experiment):
     Settings = InvarianceSettings
     keys = ("method",)
     extendable = ("methods",)
-    make_table = staticmethod(report.make_table)
+    report = report
+    zoo_entry = zoo_entry
 
     def plan(self):
         """The jobs: the weights on trial come before the first AugShift, and that comes early."""
@@ -199,10 +200,6 @@ class Invariance(Experiment):
     def summarize(row):
         """Accuracy and consistency."""
         return f"{row['top1']:.2f} % top-1, {row['consistency_exact']:.2f} % consistent"
-
-    def write_report(self):
-        """Writes `table.md` and, once a method is finished, `figure.png`."""
-        report.write_report(self.folder.path, self.folder.content)
 
 
 def choose_weight(rows, tolerance):

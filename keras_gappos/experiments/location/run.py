@@ -17,7 +17,7 @@ import numpy as np
 from keras_gappos import layers, models, training
 from keras_gappos.data.batches import TrainingBatches
 from keras_gappos.experiments.engine.experiment import TRAIN_COST, Experiment, Job
-from keras_gappos.experiments.location import report
+from keras_gappos.experiments.location import report, zoo_entry
 from keras_gappos.experiments.location.settings import LocationSettings
 
 _EXAMPLES = 4  # canvases with their predicted cells that go into each row, for the figure
@@ -35,7 +35,8 @@ class Location(Experiment):
     name = "location"
     Settings = LocationSettings
     keys = ("network", "task", "grid_size")
-    make_table = staticmethod(report.make_table)
+    report = report
+    zoo_entry = zoo_entry
 
     def plan(self):
         """A job for each grid size, task and network."""
@@ -156,13 +157,6 @@ class Location(Experiment):
     def summarize(row):
         """The accuracy."""
         return f"{row['accuracy']:.2f} %"
-
-    def write_report(self):
-        """Writes `table.md` and `figure.png`."""
-        folder = self.folder
-        report.write_report(
-            folder.path, folder.content, self.data.test_images, self.settings.show_images
-        )
 
 
 def build_network(settings, network, task, grid_size, image_shape, num_classes):

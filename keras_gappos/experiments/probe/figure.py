@@ -1,13 +1,24 @@
 """The figure of position channels and class channels, made from rows and rankings."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+from keras_gappos.analysis import ChannelRanking
+from keras_gappos.experiments.engine.effects import draw_curves
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # ranking -> name, color, style
 STYLES = {
-    "position": ("position channels, by flips", "tab:red", "o-"),
-    "cell": ("position channels, by cells", "tab:purple", "D-"),
+    "position": ("position channels by flips", "tab:red", "o-"),
+    "cell": ("position channels by cells", "tab:purple", "D-"),
     "class": ("class channels", "tab:blue", "v-"),
-    "random": ("random channels", "tab:grey", "s--"),
+    "random": ("random channels", "tab:gray", "s--"),
     "most_active": ("most active channels", "tab:orange", "^--"),
 }
 NAMES = {
@@ -21,23 +32,23 @@ _PANELS = {
 }
 
 
-def draw(parts, dataset, grid_size):
-    """Draws both accuracies against the channels off, and what each channel tells.
+def draw(
+    parts: Sequence[tuple[dict, list[dict], dict[str, ChannelRanking]]],
+    dataset: str,
+    grid_size: int,
+) -> Figure:
+    """Draws both accuracies by number of channels off, and what each channel encodes.
 
     Args:
-        parts: for each network `(row, rows, rankings)`: its own row, those of its sweep, and a
-            dictionary from name to `ChannelRanking`.
+        parts: for each network its row, those of its sweep, and its rankings by name.
         dataset: the data set's name.
         grid_size: cells along each side of the canvas.
-
-    Returns:
-        A matplotlib `Figure`.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14.5, 0.6 + 4.9 * len(parts)), layout="constrained")
     figure.suptitle(
-        f"One backbone, trained for the class; its channels switched off ({dataset}, images on "
+        f"Channels of a backbone trained for the class, switched off ({dataset}, images on "
         f"random cells of a {grid_size}x{grid_size} grid)",
         fontsize=14,
     )
@@ -54,32 +65,22 @@ def draw(parts, dataset, grid_size):
 
 
 def _draw_curves(ax, network, rows, task):
-    """Accuracy against channels off, a curve for each ranking."""
+    """Accuracy by number of channels off, a curve for each ranking."""
     title, label = _PANELS[task]
-    for ranking, (name, color, style) in STYLES.items():
-        found = sorted((r for r in rows if r["ranking"] == ranking), key=lambda r: r["count"])
-        counts, values = ([row[key] for row in found] for key in ("count", "accuracy"))
-        ax.plot(counts, values, style, color=color, lw=2, ms=5, label=name)
-        if ranking == "random":
-            draws = np.array([row["accuracy_draws"] for row in found])
-            band = f"from the worst to the best of {draws.shape[1]} random draws"
-            ax.fill_between(
-                counts, draws.min(1), draws.max(1), color=color, alpha=0.25, lw=0, label=band
-            )
+    draw_curves(ax, rows, "accuracy", STYLES)
     ax.axhline(rows[0]["chance"], color="black", lw=1, ls=":", label="chance")
     ax.set(xlabel=f"channels off, of {network['channels']}", ylabel=label, title=title)
     ax.set_ylim(0, 102)
-    ax.grid(alpha=0.3)
 
 
 def _draw_channels(ax, rankings):
-    """A dot for each channel: how much of its variance the cell explains, and the class."""
+    """A dot for each channel: how much of its variance the cell and the class explain."""
     cell, label = (100 * np.array(rankings[name].scores) for name in ("cell", "class"))
     ax.plot(cell, label, "o", color="tab:green", ms=5, alpha=0.6)
     ax.set(
         xlabel="explained by the cell (% of the variance)",
         ylabel="explained by the class (% of the variance)",
-        title="What each channel tells (a dot is a channel)",
+        title="What each channel encodes (one dot each)",
         xlim=(0, None),
         ylim=(0, None),
     )

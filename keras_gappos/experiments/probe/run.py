@@ -27,7 +27,7 @@ import keras
 from keras_gappos.data.batches import TrainingBatches
 from keras_gappos.experiments.engine.experiment import TRAIN_COST, Experiment, Job
 from keras_gappos.experiments.engine.results import find_row
-from keras_gappos.experiments.probe import report
+from keras_gappos.experiments.probe import report, zoo_entry
 from keras_gappos.experiments.probe.networks import (
     build_network,
     compiled_task,
@@ -67,7 +67,8 @@ class Probe(Experiment):
     name = "probe"
     Settings = ProbeSettings
     keys = ("network", "task")
-    make_table = staticmethod(report.make_table)
+    report = report
+    zoo_entry = zoo_entry
 
     def plan(self):
         """A job for each network."""
@@ -177,7 +178,3 @@ class Probe(Experiment):
     def summarize(row):
         """The accuracies."""
         return f"{row['location_accuracy']:.1f} % cell, {row['accuracy']:.1f} % class"
-
-    def write_report(self):
-        """Writes `table.md` and, once a network is finished, `figure.png`."""
-        report.write_report(self.folder.path, self.folder.content)

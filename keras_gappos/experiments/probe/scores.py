@@ -1,5 +1,6 @@
 """How the channels of a backbone are ranked, and what switching them off costs."""
 
+import keras
 import numpy as np
 
 from keras_gappos.analysis import ablation_sweep, rank_channels, rank_channels_by_label
@@ -82,7 +83,8 @@ def sweep(settings, network, task, images, rankings, counts):
 
 def accuracy(settings, network, task, images):
     """Accuracy with all channels on, in percent; arguments as in `sweep`."""
-    network.compile(metrics=["accuracy"])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(loss=loss, metrics=["accuracy"])
     batches = _test_batches(settings, task, images)
     return 100 * network.evaluate(batches, verbose=0, return_dict=True)["accuracy"]
 
@@ -91,43 +93,6 @@ def _test_batches(settings, task, images):
     arrays = images.test_images, images.test_labels
     seed, passes = (settings.seed, 1), settings.test_passes
     return GridBatches(*arrays, settings.grid_size, task, _BATCH, seed, passes)
-
-
-def costs(rows, task):
-    """What switching off costs, as a dictionary from ranking to one from count to points.
-
-    Args:
-        rows: rows of one network's sweep, a count of 0 among them.
-        task: "location" or "class".
-    """
-    rows = [row for row in rows if row["task"] == task]
-    intact = {row["ranking"]: row["accuracy"] for row in rows if row["count"] == 0}
-    found = {}
-    for row in rows:
-        if row["count"] > 0:
-            cost = intact[row["ranking"]] - row["accuracy"]
-            found.setdefault(row["ranking"], {})[row["count"]] = cost
-    return found
-
-
-def largest_effect(rows, ranking, task, channels):
-    """Where a ranking's channels cost a task most beyond random ones.
-
-    Args:
-        rows: rows of one network's sweep.
-        ranking: "position", "cell" or "class".
-        task: "location" or "class".
-        channels: number of channels of the feature map; with all of them off there is no choice,
-            so that this count is looked at only if it is the only one.
-
-    Returns:
-        `(count, points)`: the count, and what it costs more than random channels.
-    """
-    found = costs(rows, task)
-    beyond = {n: cost - found["random"][n] for n, cost in found[ranking].items()}
-    counts = [n for n in beyond if n < channels] or list(beyond)
-    count = max(counts, key=lambda n: (beyond[n], -n))
-    return count, beyond[count]
 
 
 def rank_correlations(rankings):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from keras_gappos.experiments.tune.ranking import accuracy_floor, below_floor, trained_further
 from keras_gappos.tuning.augshift import AUGSHIFT_SPACE
 from keras_gappos.tuning.space import Range
 
@@ -45,19 +44,22 @@ def pareto_front(rows: list[dict]) -> list[dict]:
     return front[::-1]
 
 
+def trained_further(ranked: list[dict]) -> set[int]:
+    """Numbers of the trials whose training another completed trial continued."""
+    return {row["continues"] for row in ranked} - {None}
+
+
 def draw(
-    ranked: list[dict], names: list[str], objective: str, tolerance: float, dataset: str
+    ranked: list[dict], names: list[str], floor: float | None, faded: set[int], dataset: str
 ) -> Figure:
     """Draws consistency against accuracy, and both against each setting.
 
     Args:
         ranked: the completed trials, at least one, best first.
         names: the settings that differ between trials, a panel each.
-        objective, tolerance: as in `rank_trials`.
+        floor: the accuracy in percent that the best trial must have, or `None`.
+        faded: numbers of the trials below it.
         dataset: its name, for the title.
-
-    Returns:
-        A matplotlib `Figure`.
     """
     from matplotlib.figure import Figure
 
@@ -66,8 +68,6 @@ def draw(
     size = (max(columns, 2) * _PANEL, lines * _PANEL + 1)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).flat
-    floor = accuracy_floor(ranked, objective, tolerance)
-    faded = below_floor(ranked, objective, tolerance)
     opacity = [_FADED if row["trial"] in faded else 1.0 for row in ranked]
     _draw_front(axes[0], ranked, floor, opacity)
     for name, ax in zip(names, axes[1:]):
@@ -152,6 +152,6 @@ def _draw_legend(figure, ranked, floor, faded):
     if faded:
         handles.append(marker("below the floor", color="black", alpha=_FADED))
     if trained_further(ranked):
-        label = "trained further as another trial"
+        label = "continued by another trial"
         handles.append(marker(label, color="black", markerfacecolor="white"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)

@@ -1,81 +1,114 @@
 """The tables of a hyperparameter search over AugShift trainings, made from its rows."""
 
-import io
+from __future__ import annotations
 
-from rich import box
-from rich.console import Console, Group
+import pathlib
+
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from keras_gappos.experiments.engine.markdown import (
+    markdown_table,
+    page,
+    terminal_table,
+    write_files,
+)
 from keras_gappos.experiments.engine.results import command_line
 from keras_gappos.experiments.invariance.settings import InvarianceSettings
-from keras_gappos.experiments.tune.figure import draw, setting_label, setting_text
-from keras_gappos.experiments.tune.ranking import (
-    accuracy_floor,
-    rank_trials,
-    trained_further,
-    without_stages,
-)
-from keras_gappos.files import replacing
+from keras_gappos.experiments.tune.figure import draw, setting_label, setting_text, trained_further
 from keras_gappos.tuning.augshift import AUGSHIFT_SPACE
+from keras_gappos.tuning.objective import ABOVE_FLOOR, best_first, objective_scores
 
 METHODS = {"stride": "augshift", "blur": "augshift_blurpool", "polyphase": "augshift_aps"}
-_TUNERS = {
-    "hyperband": "Hyperband",
-    "random": "random search",
-    "bayesian": "Bayesian optimization",
-}
 _TERMINAL = 80  # columns
 _LISTED = 5  # trials in a table
 _SHARED = ("dataset", "normalize", "precision")  # settings of this experiment and of invariance
 _DIGITS = 4  # significant ones, of a setting in the command for the best trial
 _BEST_DIR = "results/tuned"
+_MERITS = {
+    "val_accuracy": "the highest accuracy",
+    "val_shift_consistency": "the highest consistency",
+    ABOVE_FLOOR: "the highest consistency with an accuracy of at least {floor:.2f} %",
+}
 
 
-def make_table(rows, objective, tolerance, count=_LISTED):
+def rank_trials(rows: list[dict], objective: str, tolerance: float) -> list[dict]:
+    """The completed trials, best first; of equal ones, the earlier comes first.
+
+    Args:
+        rows: the search's rows.
+        objective: one of `keras_gappos.tuning.objective.OBJECTIVES`.
+        tolerance: how far below the best accuracy the floor is, in percentage points.
+    """
+    completed = [row for row in rows if row["status"] == "COMPLETED"]
+    scores = _scores(completed, objective, tolerance)
+    return [completed[i] for i in best_first(scores, [row["trial"] for row in completed])]
+
+
+def accuracy_floor(ranked: list[dict], objective: str, tolerance: float) -> float | None:
+    """The accuracy in percent that the best trial must have; `None` if there is no floor.
+
+    Args:
+        ranked: what `rank_trials` returns.
+        objective, tolerance: as there.
+    """
+    if objective != ABOVE_FLOOR or not ranked:
+        return None
+    return max(row["val_accuracy"] for row in ranked) - tolerance
+
+
+def below_floor(ranked: list[dict], objective: str, tolerance: float) -> set[int]:
+    """Numbers of the completed trials whose accuracy is below the floor."""
+    scores = _scores(ranked, objective, tolerance)
+    return {row["trial"] for row, score in zip(ranked, scores) if score < 0}
+
+
+def without_stages(ranked: list[dict]) -> list[dict]:
+    """The trials of a table: without those that another trial continued, except the best.
+
+    The best trial is the search's result even if more training made it worse.
+
+    Args:
+        ranked: what `rank_trials` returns.
+    """
+    stages = trained_further(ranked)
+    return [row for rank, row in enumerate(ranked) if rank == 0 or row["trial"] not in stages]
+
+
+def make_table(rows: list[dict], objective: str, tolerance: float, count: int = _LISTED) -> Group:
     """The best trials so far for a terminal: a line each, or a column each if lines are too long.
 
     Args:
         rows, objective, tolerance: as in `rank_trials`.
-        count: how many of the best.
-
-    Returns:
-        What a `rich.console.Console` prints, within 80 columns for the default count.
+        count: how many of the best; the table fits 80 columns for the default.
     """
     ranked = rank_trials(rows, objective, tolerance)
-    listed = without_stages(ranked)
-    best = f"The best {count} of " if len(listed) > count else ""
-    failed = f", {len(_failed(rows))} failed" if _failed(rows) else ""
-    left_out = len(ranked) - len(listed)
-    stages = f"; left out: {left_out} trained further as another trial" if left_out else ""
-    line = f"{best}{_counted(len(ranked), 'completed trial')}{failed}{stages}."
     if not ranked:
-        return Group(Text(line))
-    lines = [f"{line} Best: {_merit(rows, objective, tolerance)}."]
-    if same := _same(rows):
-        lines.append(f"The same in all: {same}.")
-    table = _terminal_table(_columns(listed[:count], _differing(rows)))
-    return Group(table, *map(Text, lines))
+        return Group(Text(_summary(rows, ranked)))
+    columns = _columns(without_stages(ranked)[:count], _differing(rows))
+    notes = (_merit(ranked, objective, tolerance), _same(rows), _summary(rows, ranked, count))
+    return Group(_terminal_table(columns), *(Text(note) for note in notes if note))
 
 
-def best_command(content, full_epochs=None):
+def best_command(results: dict, full_epochs: int | None = None) -> str | None:
     """The command that trains the best trial's settings at full length, and scores it on test data.
 
     Args:
-        content: what is in the search's `results.json`.
+        results: the content of the search's `results.json`.
         full_epochs: passes over the training images; `None` is the invariance experiment's default.
 
     Returns:
         A command line, or `None` if no trial was completed.
     """
-    settings = content["settings"]
-    ranked = rank_trials(content["rows"], settings["objective"], settings["tolerance"])
+    settings = results["settings"]
+    ranked = rank_trials(results["rows"], settings["objective"], settings["tolerance"])
     if not ranked:
         return None
     best = {name: _rounded(value) for name, value in ranked[0]["settings"].items()}
     shift = best.pop("max_shift", None)
     values = {name: settings[name] for name in _SHARED if name in settings}
-    values["max_shift"] = settings.get("measure_shift", InvarianceSettings.max_shift)
+    values["max_shift"] = _measured_shift(settings)
     if settings["dataset"] != "digits":  # which is embedded
         values["data_dir"] = "DATA_DIR"
     if full_epochs is not None:
@@ -89,22 +122,50 @@ def best_command(content, full_epochs=None):
     return f"{command} --output-dir {_BEST_DIR}"  # not that of other settings' results
 
 
-def write_report(folder, content):
+def write_report(folder: pathlib.Path, results: dict, test_images: object = None) -> None:
     """Writes `table.md` and, once a trial is completed, `figure.png` into `folder`.
 
     Args:
-        folder: a `pathlib.Path`.
-        content: what is in `results.json`.
+        folder: the search's output folder.
+        results: the content of `results.json`.
+        test_images: not used.
     """
-    rows, settings = content["rows"], content["settings"]
-    objective, tolerance = settings["objective"], settings["tolerance"]
-    ranked = rank_trials(rows, objective, tolerance)
-    with replacing(folder / "table.md") as temporary:
-        temporary.write_text(_markdown(content, ranked))
+    rows, settings = results["rows"], results["settings"]
+    objective = (settings["objective"], settings["tolerance"])
+    ranked, figure = rank_trials(rows, *objective), None
     if ranked:
-        figure = draw(ranked, _differing(rows), objective, tolerance, settings["dataset"])
-        with replacing(folder / "figure.png") as temporary:
-            figure.savefig(temporary, dpi=150)
+        floor, faded = accuracy_floor(ranked, *objective), below_floor(ranked, *objective)
+        figure = draw(ranked, _differing(rows), floor, faded, settings["dataset"])
+    write_files(folder, table(results), figure)
+
+
+def table(results: dict) -> str:
+    """The text of `table.md`.
+
+    Args:
+        results: the content of `results.json`.
+    """
+    rows, settings = results["rows"], results["settings"]
+    objective = (settings["objective"], settings["tolerance"])
+    ranked = rank_trials(rows, *objective)
+    parts = [f"# Settings of AugShift, searched on {settings['dataset']}"]
+    if ranked:
+        headings, *lines = zip(*_columns(without_stages(ranked)[:_LISTED], _differing(rows)))
+        accuracy, held_out = ranked[0]["val_accuracy"], settings["validation_images"]
+        parts += [
+            markdown_table(headings, lines),
+            f"{_merit(ranked, *objective)} Its accuracy has a standard error of "
+            f"{(accuracy * (100 - accuracy) / held_out) ** 0.5:.1f} points.",
+            "To train it at full length on all training images and score it on the test images:\n\n"
+            f"```sh\n{best_command(results)}\n```",
+        ]
+    return page(results, *parts, *_captions(rows, ranked, settings), _failures(rows))
+
+
+def _scores(rows, objective, tolerance):
+    names = ("val_accuracy", "val_shift_consistency")
+    accuracies, consistencies = ([row[name] / 100 for row in rows] for name in names)
+    return objective_scores(objective, accuracies, consistencies, tolerance)
 
 
 def _names(rows):
@@ -121,30 +182,32 @@ def _differing(rows):
 
 
 def _same(rows):
-    """The settings that are the same in all trials, in words."""
+    """The settings that are the same in all trials; empty if there are none."""
     differing = _differing(rows)
     same = [name for name in _names(rows) if name not in differing]
-    return ", ".join(f"{setting_label(n)} {setting_text(rows[0]['settings'][n])}" for n in same)
+    words = [f"{setting_label(n)} {setting_text(rows[0]['settings'][n])}" for n in same]
+    return f"The same in all trials: {', '.join(words)}." if words else ""
 
 
 def _failed(rows):
     return [row for row in rows if row["status"] == "FAILED"]
 
 
-def _counted(number, noun):
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _merit(ranked, objective, tolerance):
+    merit = _MERITS[objective].format(floor=accuracy_floor(ranked, objective, tolerance))
+    return f"Best: trial {ranked[0]['trial']}, {merit}."
 
 
-def _merit(rows, objective, tolerance):
-    """What the best trial has, in words."""
-    if objective != "consistency_above_floor":
-        return f"the highest {'accuracy' if objective == 'val_accuracy' else 'consistency'}"
-    points = f"{tolerance:g} point{'' if tolerance == 1 else 's'}"
-    floor = accuracy_floor(rows, objective, tolerance)
+def _summary(rows, ranked, count=_LISTED):
+    remaining = len(without_stages(ranked))
     return (
-        f"the highest consistency of those with an accuracy of at least {floor:.2f} %, {points} "
-        "below the highest"
+        f"Completed trials: {len(ranked)} (listed: the best {min(count, remaining)}; left out: "
+        f"{len(ranked) - remaining} continued by another trial). Failed: {len(_failed(rows))}."
     )
+
+
+def _measured_shift(settings):
+    return settings.get("measure_shift", InvarianceSettings.max_shift)
 
 
 def _columns(trials, names):
@@ -162,112 +225,40 @@ def _columns(trials, names):
     ]
 
 
-def _terminal_table(columns):
+def _terminal_table(columns) -> Table:
     upright = [[heading.replace(" ", "\n"), *cells] for heading, *cells in columns]
     widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in upright]
     if sum(widths) + 2 * len(widths) <= _TERMINAL:
-        return _table(upright, box.SIMPLE)
-    table = _table(zip(*columns), box.SIMPLE)
-    table.columns[0].justify = "left"
-    return table
+        headings, *lines = zip(*upright)
+        return terminal_table(headings, lines)
+    return terminal_table(columns[0], columns[1:], 1)
 
 
-def _table(columns, style):
-    columns = list(columns)
-    table = Table(box=style, collapse_padding=True, pad_edge=False)
-    for heading, *_ in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for line in zip(*(cells for _, *cells in columns)):
-        table.add_row(*line)
-    return table
-
-
-def _markdown(content, ranked):
-    rows, environment = content["rows"], content["environment"]
-    parts = [f"# Settings of AugShift, searched on {content['settings']['dataset']}"]
-    parts.append(_explanation(content["settings"], rows, ranked))
-    if ranked:
-        merit = _merit(rows, content["settings"]["objective"], content["settings"]["tolerance"])
-        error = _standard_error(ranked[0]["val_accuracy"], content["settings"])
-        parts.append(
-            f"The best trial is the one with {merit}. Its accuracy has a standard error of "
-            f"{error:.1f} points."
-        )
-        best = without_stages(ranked)[:_LISTED]
-        parts.append(_plain(_table(_columns(best, _differing(rows)), box.MARKDOWN)))
-    else:
-        parts.append("No trial was completed.")
-    if same := _same(rows):
-        parts.append(f"The same in all trials: {same}.")
-    parts.append(_count_sentence(rows, ranked))
-    if failed := _failed(rows):
-        parts.append("\n".join(_failures(failed)))
-    if ranked:
-        parts.append(
-            f"The settings of the best, trial {ranked[0]['trial']}, at full length on all training "
-            f"images, and scored on the test images:\n\n```sh\n{best_command(content)}\n```"
-        )
-    parts.append(
-        f"Made by `{content['command']}` with {environment['backend']} on {environment['device']}."
-    )
-    return "\n\n".join(parts) + "\n"
-
-
-def _explanation(settings, rows, ranked):
-    tuner = _TUNERS.get(settings["tuner"], settings["tuner"])
-    images, held_out = settings.get("train_images"), settings["validation_images"]
-    used = f"the first {images:,} training images" if images else "the training images"
-    epochs = settings["epochs"]
-    length = "up to " if any((row["epochs"] or 0) < epochs for row in rows) else ""
-    shift = settings.get("measure_shift")
-    size = f", each by up to {_counted(shift, 'pixel')} down and across," if shift else ""
-    goes_on = (
-        " Where a trial continues the training of an earlier one, its epochs count both, "
-        "and the table leaves the earlier one out, unless that is the best."
-        if trained_further(ranked)
-        else ""
-    )
-    return (
-        f"Searched with {tuner}: AugShift is trained for {length}{_counted(epochs, 'epoch')} on "
-        f"{used}; the last {held_out:,} of them are held out, and it is scored on those. Accuracy "
-        f"is of images as they are, consistency is how often two shifts of an image{size} get the "
-        f"same class.{goes_on}"
-    )
-
-
-def _standard_error(accuracy, settings):
-    """That of an accuracy on the held out images, in percentage points."""
-    return (accuracy * (100 - accuracy) / settings["validation_images"]) ** 0.5
-
-
-def _count_sentence(rows, ranked):
+def _captions(rows, ranked, settings):
     epochs = sum((row["epochs"] or 0) - (row["initial_epoch"] or 0) for row in rows)
     minutes = sum(row["seconds"] or 0 for row in rows) / 60
-    workers = len({row["worker"] for row in rows})
-    together = f" of {workers} workers together" if workers > 1 else ""
-    stages = len(trained_further(ranked))
-    further = f" ({stages} of them trained further as another trial)" if stages else ""
-    return (
-        f"{_counted(len(ranked), 'trial')} completed{further}, {len(_failed(rows))} failed; "
-        f"{_counted(epochs, 'epoch')} trained in {minutes:,.1f} minutes{together}."
-    )
+    images = settings.get("train_images")
+    used = f"first {images:,} " if images else ""
+    return [
+        f"Accuracy: of {settings['validation_images']:,} unshifted held-out images. Consistency: "
+        f"how often two shifts of an image, up to {_measured_shift(settings)} px on each axis, get "
+        "the same class. Epochs: with those of the trial that a trial continues.",
+        _same(rows),
+        f"Tuner {settings['tuner']}, at most {settings['epochs']} epochs a trial, on the {used}"
+        f"training images, of which the last {settings['validation_images']:,} are held out. "
+        f"{_summary(rows, ranked)} Training: {epochs} epochs, {minutes:,.1f} minutes summed over "
+        "the workers.",
+    ]
 
 
-def _failures(failed):
-    """A line for each message, with the trials that failed with it."""
+def _failures(rows):
+    """A line for each message, with the trials that failed with it; empty if none failed."""
     trials = {}
-    for row in failed:
+    for row in _failed(rows):
         trials.setdefault(row["message"] or "no message", []).append(str(row["trial"]))
-    for message, numbers in trials.items():
-        noun = "trial" if len(numbers) == 1 else "trials"
-        yield f"- Failed, {noun} {', '.join(numbers)}: {' '.join(message.split())}"
+    lines = (f"- {', '.join(n)}: {' '.join(message.split())}" for message, n in trials.items())
+    return "\n".join(["Failed trials:\n", *lines]) if trials else ""
 
 
 def _rounded(value):
     return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
-
-
-def _plain(table):
-    text = io.StringIO()
-    Console(file=text, width=250).print(table)
-    return "\n".join(line.strip() for line in text.getvalue().splitlines() if line.strip())

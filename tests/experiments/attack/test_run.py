@@ -53,7 +53,7 @@ def small_network(settings, image_shape, num_classes):
 def small(monkeypatch):
     """Runs without what takes time and is no part of the rows."""
     monkeypatch.setattr(attack, "build_network", small_network)
-    monkeypatch.setattr(attack.report, "write_report", lambda *_: None)
+    monkeypatch.setattr(Attack, "write_report", lambda _: None)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,7 @@ import pytest
 from keras import layers
 
 from keras_gappos.analysis import ChannelRanking
-from keras_gappos.experiments.attack.scores import (
-    costs_by_count,
-    largest_effect,
-    largest_side_effect,
-    sweep_rows,
-)
+from keras_gappos.experiments.attack.scores import largest_side_effect, sweep_rows
 
 IGNORED = 3
 # The last column is ignored; class 2 is in the right half alone.
@@ -89,22 +84,6 @@ def test_random_rows_are_means_over_draws(rows):
     everything_off = one(rows, "random", 3, "whole")
     assert everything_off["miou_std"] == 0
     assert everything_off["miou"] == one(rows, "overall", 3, "whole")["miou"]
-
-
-def row(ranking, count, miou, region="whole"):
-    return {"ranking": ranking, "count": count, "region": region, "miou": miou}
-
-
-def test_the_effect_is_what_overall_channels_cost_beyond_random_ones():
-    overall = {0: 60.0, 4: 50.0, 8: 20.0, 16: 5.0}
-    random = {0: 60.0, 4: 58.0, 8: 50.0, 16: 35.0}
-    rows = [row("overall", n, miou) for n, miou in overall.items()]
-    rows += [row("random", n, miou) for n, miou in random.items()]
-    rows += [row("overall", n, 0.0, "left") for n in overall]
-    # 8, 30 and 30 points more: of equal effects the one of fewer channels.
-    assert largest_effect(rows) == (8, {"overall": 40.0, "random": 10.0})
-    assert costs_by_count(rows, "whole")["random"] == {4: 2.0, 8: 10.0, 16: 25.0}
-    assert costs_by_count(rows, "left") == {"overall": {4: 0.0, 8: 0.0, 16: 0.0}}
 
 
 def test_the_halves_are_compared_where_there_is_a_choice_of_channels():

@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from keras_gappos.experiments.invariance.report import (
-    PAPER,
-    _draw,
-    _spread,
-    make_table,
-    write_report,
-)
+from keras_gappos.experiments.invariance.figure import _spread, draw
+from keras_gappos.experiments.invariance.report import PAPER, make_table, write_report
 
 
 def row(method, top1=90.0, exact=80.0, split="test", **more):
@@ -76,18 +71,20 @@ def test_the_table_has_the_methods_and_the_papers_figures_beside_ours(tmp_path):
     ours = ["90.00", "81.50±0.12", "80.00±0.20", "70.00"]
     assert table[2] == ["ResNet-18", *ours, "93.1", "90.8"]
     assert table[3][:2] + table[3][5:] == ["AugShift", "92.34", "92.1", "94.8"]
-    assert "`keras-gappos run invariance --width 16`" in text
+    assert "```sh\nkeras-gappos run invariance --width 16\n```" in text
 
 
-def test_the_weights_on_trial_have_a_table_and_a_sentence_that_says_how_one_was_chosen(tmp_path):
+def test_the_weights_on_trial_have_a_table_that_says_how_one_was_chosen(tmp_path):
     rows = [*TRIALS, row("augshift", consistency_weight=10.0)]
     write_report(tmp_path, content(rows))
     text = (tmp_path / "table.md").read_text()
     assert [line[0] for line in cells(text)[-2:]] == ["1", "10"]
-    assert "The weight 10 was chosen on 5,000 held out training images" in text
+    assert "on 50,000 training images, scored on 5,000 others. Chosen: the highest exact" in text
+    assert "with a top-1 at most 1 below the best." in text
+    assert ", consistency weight 10." in text
     write_report(tmp_path, content(rows[2:]))
     text = (tmp_path / "table.md").read_text()
-    assert "AugShift's consistency weight, 10, was given." in text
+    assert ", consistency weight 10." in text
     assert "## The consistency weight" not in text
     write_report(tmp_path, content([row("aps")]))
     assert "weight" not in (tmp_path / "table.md").read_text()
@@ -97,16 +94,17 @@ def test_other_data_sets_have_no_figures_of_the_paper(tmp_path):
     write_report(tmp_path, content([row("augshift", dataset="digits")], dataset="digits"))
     text = (tmp_path / "table.md").read_text()
     assert cells(text)[2][-2:] == ["", ""]
-    assert "The paper's figures" not in text
+    assert "The paper" not in text
 
 
-def test_another_shift_or_border_in_training_is_told(tmp_path):
+def test_the_shifts_of_training_and_of_the_scores_are_told_apart(tmp_path):
     write_report(tmp_path, content([row("augshift_aps")]))
-    assert "in training" not in (tmp_path / "table.md").read_text()
+    text = (tmp_path / "table.md").read_text()
+    assert "Training shifts: up to 4 pixels, fill mode constant." in text
     write_report(tmp_path, content([row("augshift_aps")], train_shift=6, fill_mode="reflect"))
     text = (tmp_path / "table.md").read_text()
-    assert "each by up to 4 pixels" in text
-    assert "Shifts in training are of up to 6 pixels, with fill mode 'reflect'" in text
+    assert "two shifts of an image, up to 4 pixels on each axis" in text
+    assert "Training shifts: up to 6 pixels, fill mode reflect." in text
 
 
 def test_a_single_image_has_no_standard_error():
@@ -135,7 +133,7 @@ def test_the_papers_tables_are_whole():
 @pytest.mark.parametrize("count", range(1, 8))
 def test_the_figure_has_a_labelled_point_and_a_map_for_each_method(count):
     rows = [row(method, 90 + i, 80 + i) for i, method in enumerate(METHODS[:count])]
-    figure = _draw(content([*rows, *TRIALS]))
+    figure = draw(rows, "cifar10", 4)
     points, maps = figure.subfigs
     names = list(NAMES.values())[:count]
     assert {text.get_text() for text in points.axes[0].texts} == set(names)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from keras_gappos.experiments.location.figure import draw
 from keras_gappos.experiments.location.report import PAPER, make_table, write_report
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 8, 8, 1))
@@ -21,6 +22,7 @@ def row(network, task, grid_size, accuracy):
         "seconds": 12.3,
         "train_images": 50000,
         "test_images": 10000,
+        "image_shape": [8, 8, 1],
         "examples": [example, {**example, "predicted": 2}] if task == "location" else None,
     }
 
@@ -46,7 +48,8 @@ def test_the_table_has_the_papers_figures_and_chance_beside_ours(tmp_path):
     )
     assert cells[2] == ["GAPNet", "location", "3x3", "100.0", "100.0", "11.1", "5", "12"]
     assert cells[3] == ["PermuteNet", "class", "5x5", "33.3", "", "4.0", "5", "12"]
-    assert "`keras-gappos run location --width 16`" in text
+    assert "```sh\nkeras-gappos run location --width 16\n```" in text
+    assert "10,000 test images, standardized per channel" in text
 
 
 def test_the_table_fits_a_terminal_of_80_columns():
@@ -65,14 +68,12 @@ def test_the_papers_table_is_whole():
 @pytest.mark.parametrize("show_images", [True, False])
 def test_the_figure_is_a_picture_of_the_location_rows(tmp_path, show_images):
     rows = [row(n, "location", k, 50.0) for n in ("gapnet", "permutenet") for k in (3, 7)]
-    write_report(tmp_path, content(rows), IMAGES, show_images)
+    write_report(tmp_path, content(rows), IMAGES if show_images else None)
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_images_the_figure_shows_a_square_in_their_place():
-    from keras_gappos.experiments.location.report import _draw
-
-    figure = _draw(content([row("gapnet", "location", 3, 50.0)]), IMAGES, show_images=False)
+    figure = draw([row("gapnet", "location", 3, 50.0)], None, "cifar10")
     axes = [ax for part in figure.subfigs for ax in part.axes if ax.images]
     assert len(axes) == 2
     canvas = np.asarray(axes[0].images[0].get_array())

@@ -10,10 +10,12 @@ from keras_gappos.analysis import ChannelRanking, ablate
 from keras_gappos.cli import main as cli
 from keras_gappos.data.batches import GridBatches
 from keras_gappos.experiments.engine.data import load_images
+from keras_gappos.experiments.engine.effects import largest_effect
+from keras_gappos.experiments.engine.results import find_row
 from keras_gappos.experiments.probe.networks import build_network, feature_layer, with_location_head
-from keras_gappos.experiments.probe.report import effect_sentence
+from keras_gappos.experiments.probe.report import effect_table
 from keras_gappos.experiments.probe.run import Probe
-from keras_gappos.experiments.probe.scores import largest_effect, rank_correlations
+from keras_gappos.experiments.probe.scores import accuracy, rank_correlations
 from keras_gappos.experiments.probe.settings import ProbeSettings
 
 RANKINGS = {"position", "cell", "class", "random", "most_active"}
@@ -129,6 +131,8 @@ def test_the_rows_are_what_the_networks_do_without_those_channels(finished):
         expected = 100 * np.concatenate(right).mean()
         (found,) = [r for r in rows if (r["task"], r["ranking"], r["count"]) == (task, ranking, 3)]
         assert found["accuracy"] == pytest.approx(expected)
+        intact = find_row(rows, {"task": task, "count": 0})["accuracy"]
+        assert accuracy(settings, network, task, images) == pytest.approx(intact)
 
 
 def test_weights_of_a_trained_network_take_the_place_of_training(finished, tmp_path, monkeypatch):
@@ -220,16 +224,16 @@ def test_the_largest_effect_is_what_goes_beyond_random_channels():
             for count, random, own in ((0, 90, 90), (4, 88, 50), (8, 30, 20)):
                 accuracy = own if hurts == task else random
                 rows.append(sweep_row(ranking, count, task, accuracy))
-    assert largest_effect(rows, "position", "location", channels=8) == (4, 38)
-    # With all off there is no choice, and no effect to speak of; here 8 are not all.
-    assert largest_effect(swapped(rows), "position", "location", 9) == (8, 38)
-    assert largest_effect(swapped(rows), "position", "location", 8)[0] == 4
-    sentence = effect_sentence(rows, "class", channels=8)
-    assert sentence.startswith("- The 4 best class channels cost 2.0 and 40.0 points")
-    assert "4 position channels by cells 40.0 and 2.0, random ones 2.0 and 2.0" in sentence
-    assert sentence.endswith("the most active ones 2.0 and 2.0.")
-    same = [{**row, "accuracy": 90 - row["count"]} for row in rows]
-    assert effect_sentence(same, "cell", 8).endswith("location more than random ones do.")
+    position = ("accuracy", "position")
+    count, found = largest_effect(rows, *position, task="location")
+    assert (count, found["position"] - found["random"]) == (4, 38)
+    assert largest_effect(swapped(rows), *position, task="location")[0] == 8
+    lines = [line.split("|") for line in effect_table(rows).splitlines()[2:]]
+    class_channels = [cell.strip() for cell in lines[2][1:-1]]
+    assert class_channels[:2] == ["class channels", "4"]
+    # Position channels by flips and by cells, class channels, random ones, the most active ones.
+    costs = ["40.0 / 2.0", "40.0 / 2.0", "2.0 / 40.0", "2.0 / 2.0", "2.0 / 2.0"]
+    assert class_channels[2:] == costs
 
 
 def swapped(rows):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_gappos.experiments.tune.figure import draw, pareto_front
-from keras_gappos.experiments.tune.ranking import rank_trials
+from keras_gappos.experiments.tune.report import accuracy_floor, below_floor, rank_trials
 from tests.experiments.tune.test_report import OBJECTIVES, SETTINGS, random_rows, row
 
 FLOOR = "consistency_above_floor"
@@ -10,7 +10,8 @@ FLOOR = "consistency_above_floor"
 
 def drawn(rows, names, objective="val_accuracy", tolerance=1.0):
     ranked = rank_trials(rows, objective, tolerance)
-    return draw(ranked, list(names), objective, tolerance, "cifar10")
+    floor, below = (find(ranked, objective, tolerance) for find in (accuracy_floor, below_floor))
+    return draw(ranked, list(names), floor, below, "cifar10")
 
 
 def places(collection):
@@ -86,7 +87,7 @@ def test_trials_below_the_floor_are_faded_and_those_that_were_trained_further_ar
     assert is_open == [False, True, False, False]
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {"best: trial 0", "accuracy floor: 79.00 %", "below the floor"} < set(texts)
-    assert "trained further as another trial" in texts
+    assert "continued by another trial" in texts
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

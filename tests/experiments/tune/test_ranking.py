@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from keras_gappos.experiments.tune.ranking import (
+from keras_gappos.experiments.tune.figure import trained_further
+from keras_gappos.experiments.tune.report import (
     accuracy_floor,
     below_floor,
     rank_trials,
-    trained_further,
     without_stages,
 )
 from tests.experiments.tune.test_report import OBJECTIVES, failed, row
@@ -37,9 +37,10 @@ def test_of_equal_trials_the_one_that_was_started_first_is_better(objective):
 
 def test_the_floor_is_below_the_best_accuracy_and_only_for_the_objective_that_has_one():
     rows = [row(0, 70.0), row(1, 75.5), failed(2)]
-    assert accuracy_floor(rows, "consistency_above_floor", 1.5) == 74.0
-    assert accuracy_floor(rows, "val_accuracy", 1.5) is None
-    assert accuracy_floor([failed(0)], "consistency_above_floor", 1.5) is None
+    ranked = rank_trials(rows, "consistency_above_floor", 1.5)
+    assert accuracy_floor(ranked, "consistency_above_floor", 1.5) == 74.0
+    assert accuracy_floor(ranked, "val_accuracy", 1.5) is None
+    assert accuracy_floor([], "consistency_above_floor", 1.5) is None
 
 
 @pytest.mark.parametrize(("best", "tolerance"), [(0.6915, 1.0), (0.7005, 0.3), (0.9, 0.1)])

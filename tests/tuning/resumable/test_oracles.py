@@ -6,7 +6,7 @@ import keras_tuner
 import pytest
 
 from keras_gappos.experiments.tune.progress import rows_of
-from keras_gappos.experiments.tune.ranking import rank_trials
+from keras_gappos.experiments.tune.report import rank_trials
 from keras_gappos.tuning.objective import ABOVE_FLOOR, OBJECTIVES
 from keras_gappos.tuning.resumable.hyperband import HyperbandOracle
 from keras_gappos.tuning.resumable.oracles import RandomOracle, last_line

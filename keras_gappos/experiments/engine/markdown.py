@@ -1,0 +1,74 @@
+"""Tables for a terminal and for Markdown, and the files of a report."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+
+from keras_gappos.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def terminal_table(
+    headings: Iterable[str], lines: Iterable[Sequence[str]], left: int = 0, title: str | None = None
+) -> Table:
+    """A table that `rich` prints.
+
+    Args:
+        headings: of the columns; may have line breaks.
+        lines: the cells of each line.
+        left: number of columns, from the first, that are aligned to the left.
+        title: printed above the table.
+    """
+    table = Table(box=box.SIMPLE, collapse_padding=True, pad_edge=False, title=title)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index < left else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def markdown_table(headings: Iterable[str], lines: Iterable[Sequence[str]], left: int = 0) -> str:
+    """The same table in Markdown."""
+    columns = list(zip([heading.replace("\n", " ") for heading in headings], *lines))
+    widths = [max(map(len, column)) for column in columns]
+    aligned = [
+        [cell.ljust(width) if index < left else cell.rjust(width) for cell in column]
+        for index, (column, width) in enumerate(zip(columns, widths))
+    ]
+    heading, *rest = (f"| {' | '.join(line)} |" for line in zip(*aligned))
+    dashes = (
+        "-" * (width + 2) if index < left else "-" * (width + 1) + ":"
+        for index, width in enumerate(widths)
+    )
+    return "\n".join([heading, f"|{'|'.join(dashes)}|", *rest])
+
+
+def page(results: dict, *parts: str) -> str:
+    """The text of a `table.md`: its parts, then the command and what it ran on.
+
+    Args:
+        results: the content of `results.json`.
+        *parts: paragraphs and tables; empty ones are left out.
+    """
+    environment = results["environment"]
+    made_by = (
+        f"Made with {environment['backend']} on {environment['device']} by\n\n"
+        f"```sh\n{results['command']}\n```\n"
+    )
+    return "\n\n".join([*filter(None, parts), made_by])
+
+
+def write_files(folder: pathlib.Path, text: str, figure: Figure | None = None) -> None:
+    """Writes `table.md` and, if there is a figure, `figure.png` into a folder."""
+    with replacing(folder / "table.md") as temporary:
+        temporary.write_text(text, "utf-8")
+    if figure is not None:
+        with replacing(folder / "figure.png") as temporary:
+            figure.savefig(temporary, dpi=150)
