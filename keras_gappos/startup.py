@@ -56,7 +56,7 @@ def choose_backend() -> None:
     if installed and not named:
         os.environ["KERAS_BACKEND"] = installed[0]
         return
-    found = f"KERAS_BACKEND={named}, which is not installed" if named else "none"
+    found = f"KERAS_BACKEND={named}, which is not installed" if named else "no installed one"
     message = (
         "Keras needs a backend: pip install 'keras-gappos[tensorflow]' or 'keras-gappos[jax]'. "
         f"Received: {found}"
