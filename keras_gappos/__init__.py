@@ -7,9 +7,10 @@ Every layer and model class is imported here, so that `keras.saving.load_model` 
 as `keras_gappos` is imported.
 """
 
-from keras_gappos.startup import quiet_command_line
+from keras_gappos.startup import choose_backend, quiet_command_line
 
 with quiet_command_line():
+    choose_backend()
     from keras_gappos import analysis, data, layers, models, training, tuning, zoo
     from keras_gappos.training import AugShift, GridTask
 from keras_gappos.version import __version__

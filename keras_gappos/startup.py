@@ -1,15 +1,19 @@
-"""A quiet start of the command line: TensorFlow's native log lines stay off the screen."""
+"""Before Keras is imported: a backend that is installed, and a command line without log lines."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import json
 import os
 import pathlib
 import re
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 
+BACKENDS = ("tensorflow", "jax", "torch")
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _QUIET = "3"
 # What TensorFlow, XLA and absl log while they are imported; "F" (fatal) is not among it.
@@ -35,6 +39,48 @@ def is_command_line(argv: list[str], original: list[str]) -> bool:
     return bool(module) and module[0].split(".")[0] == "keras_gappos"
 
 
+def choose_backend() -> None:
+    """Sets `KERAS_BACKEND` to an installed backend where Keras would look for a missing one.
+
+    Keras takes TensorFlow unless `KERAS_BACKEND` or `keras.json` names another one.
+
+    Raises:
+        ImportError: if no backend is installed, or the one that `KERAS_BACKEND` names is not. The
+            command line ends in one line instead.
+    """
+    named = os.environ.get("KERAS_BACKEND")
+    backend = named or _configured_backend() or BACKENDS[0]
+    if "keras" in sys.modules or backend not in BACKENDS or _is_installed(backend):
+        return
+    installed = [name for name in BACKENDS if _is_installed(name)]
+    if installed and not named:
+        os.environ["KERAS_BACKEND"] = installed[0]
+        return
+    found = f"KERAS_BACKEND={named}, which is not installed" if named else "no installed one"
+    message = (
+        "Keras needs a backend: pip install 'keras-gappos[tensorflow]' or 'keras-gappos[jax]'. "
+        f"Received: {found}"
+    )
+    if is_command_line(sys.argv, sys.orig_argv):
+        raise SystemExit(f"keras-gappos: {message}")
+    raise ImportError(message)
+
+
+def _is_installed(module):
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # hidden, as tests do
+        return False
+
+
+def _configured_backend():
+    folder = pathlib.Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    try:
+        return json.loads((folder / "keras.json").read_text()).get("backend")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 @contextlib.contextmanager
 def quiet_command_line() -> Iterator[None]:
     """Hides TensorFlow's log while the command line imports it; does nothing in a library.
@@ -49,6 +95,8 @@ def quiet_command_line() -> Iterator[None]:
     if not is_quiet:
         yield
         return
+    # What newer JAX says of int64 labels, whose shapes Keras traces.
+    warnings.filterwarnings("ignore", "Explicitly requested dtype int64")
     with _captured_stderr(_LOG_LINE):
         yield
 

@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import pytest
 
 import keras_gappos
@@ -35,18 +36,24 @@ import keras_gappos
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
-WITHOUT_TENSORFLOW = """
+# Hides modules; which ones is filled in.
+HIDE = """
 import sys
 
-class NoTensorFlow:
+class Hidden:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow", "tensorflow_datasets"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if name.split(".")[0] in {}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
-sys.meta_path.insert(0, NoTensorFlow())
+sys.meta_path.insert(0, Hidden())
+"""
+
+WITHOUT_TENSORFLOW = HIDE.format(["tensorflow"])
+
+TRAIN = """
+import keras_gappos as kg
 import keras
 import numpy as np
-import keras_gappos as kg
 
 assert keras.backend.backend() == "jax"
 images, labels = kg.data.load("digits", "train", limit=16)
@@ -67,13 +74,24 @@ print("tensorflow" in sys.modules, "trained", task.optimizer.iterations.numpy().
 """
 
 
-def run(program, **environment):
-    finished = subprocess.run(
+COMMAND_LINE = """
+sys.argv = ["keras-gappos", "zoo", "list"]
+from keras_gappos.cli.main import main
+sys.exit(main())
+"""
+
+
+def start(program, **environment):
+    return subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
     )
+
+
+def run(program, **environment):
+    finished = start(program, **environment)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout.strip().splitlines()
 
@@ -136,6 +154,63 @@ def test_tuning_without_keras_tuner_says_what_to_install(monkeypatch):
 def test_gapnet_trains_on_jax_without_tensorflow():
     # Optimizing the program would take XLA longer than all the rest.
     flags = "--xla_backend_optimization_level=0"
-    message, last = run(WITHOUT_TENSORFLOW, KERAS_BACKEND="jax", XLA_FLAGS=flags)
-    assert "pip install tensorflow tensorflow-datasets" in message
+    message, last = run(WITHOUT_TENSORFLOW + TRAIN, KERAS_BACKEND="", XLA_FLAGS=flags)
+    assert "pip install 'keras-gappos[tensorflow]'" in message
     assert last == "False trained 1"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
+def test_the_command_line_works_on_jax_without_tensorflow():
+    done = start(WITHOUT_TENSORFLOW + COMMAND_LINE, KERAS_BACKEND="")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gapnet_resnet18" in done.stdout
+
+
+@pytest.mark.parametrize("named", ["", "jax"])
+def test_without_a_backend_one_line_says_what_to_install(named):
+    hidden = HIDE.format(["tensorflow", "jax", "torch"])
+    done = start(hidden + COMMAND_LINE, KERAS_BACKEND=named)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert "pip install 'keras-gappos[tensorflow]' or 'keras-gappos[jax]'" in line
+    done = start(hidden + "import keras_gappos", KERAS_BACKEND=named)
+    assert done.stderr.splitlines()[-1] == line.replace("keras-gappos:", "ImportError:", 1)
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def test_no_private_name_of_keras_is_used():
+    """Outside of `tuning.resumable`, which needs some of KerasTuner's."""
+    package = pathlib.Path(keras_gappos.__file__).parent
+    used, own, foreign = set(), set(), set()
+    for path in package.rglob("*.py"):
+        if path.parent == package / "tuning" / "resumable":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                (own if isinstance(node.ctx, ast.Store) else used).add(node.attr)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                own.add(node.id)
+            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                own.add(node.name)
+            elif isinstance(node, ast.ImportFrom):
+                foreign.update({"keras.src", "tensorflow.python"} & {node.module})
+    assert "_is_building" in used
+    assert not {name for name in used - own if is_private(name)}
+    assert not foreign
+
+
+def test_no_private_name_of_keras_is_overridden():
+    for base in (keras.layers.Layer, keras.Model, keras.metrics.Metric, keras.random.SeedGenerator):
+        inherited = {name for name in dir(base) if is_private(name)}
+        for kind in subclasses(base):
+            if kind.__module__.startswith("keras_gappos."):
+                assert not inherited & set(vars(kind)), kind
+
+
+def subclasses(kind):
+    for child in kind.__subclasses__():
+        yield child
+        yield from subclasses(child)

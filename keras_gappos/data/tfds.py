@@ -101,12 +101,13 @@ def _is_mask(feature):
 
 def _import_tfds(embedded):
     try:
+        import tensorflow  # noqa: F401  (TFDS is imported without it, and fails later)
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ImportError(
             f"Data sets other than {_listed(embedded)} are read with TensorFlow Datasets: "
-            "pip install tensorflow tensorflow-datasets importlib_resources. "
-            "Training itself needs neither; you can also pass your own NumPy arrays."
+            "pip install 'keras-gappos[tensorflow]'. "
+            "Training itself does not need it; you can also pass your own NumPy arrays."
         ) from error
     return tfds
 

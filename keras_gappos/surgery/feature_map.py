@@ -85,6 +85,9 @@ def _split(model, path):
     crossing = [features, *others]
     stand_ins = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in crossing]
     outputs = graph.outputs_with(features, stand_ins[0], dict(zip(map(id, others), stand_ins[1:])))
+    # An output that is an input: old releases of Keras take none.
+    given = set(map(id, stand_ins))
+    outputs = [keras.layers.Identity()(o) if id(o) in given else o for o in outputs]
     inputs = graph.inputs[0] if len(graph.inputs) == 1 else graph.inputs
     front = keras.Model(inputs, crossing, name=f"{model.name}_front")
     back = keras.Model(stand_ins, outputs, name=f"{model.name}_back")

@@ -108,9 +108,8 @@ class AugShift(PreparedModel):
         x = only_tensor("x", x)
         self._check_image_shape(x.shape)
         x, y, sample_weight = keras.tree.map_structure(
-            lambda tensor: ops.concatenate([tensor, tensor]),
+            lambda part: None if part is None else ops.concatenate([part, part]),
             (x, y, sample_weight),
-            none_is_leaf=False,
         )
         offsets = draw_offsets(ops.shape(x)[0], self.max_shift, self.seed_generator)
         return {_TWO_COPIES: shift_images(x, offsets, self.fill_mode)}, y, sample_weight

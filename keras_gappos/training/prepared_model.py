@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import keras
 from keras import ops
 
@@ -95,20 +97,70 @@ class PreparedModel(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         return keras.utils.pack_x_y_sample_weight(*self.prepare(x, y, sample_weight, training))
 
-    def _symbolic_build(self, iterator=None, data_batch=None):
-        # Keras builds losses and metrics (sparse or one-hot? how many outputs?) from the shapes
-        # of a first batch. They must see a prepared one; the draw for it is taken back.
-        parts = (self._compile_loss, self._compile_metrics, self.optimizer)
-        if all(part is None or part.built for part in parts):
-            return super()._symbolic_build(iterator, data_batch)
-        if data_batch is None:
-            _, _, batches = next(iter(iterator))
-            data_batch = batches[0] if isinstance(batches, (list, tuple)) else next(batches)
-        state = ops.convert_to_numpy(self.seed_generator.state)
-        data_batch = keras.tree.map_structure(ops.convert_to_tensor, data_batch, none_is_leaf=False)
-        prepared = self._prepare_data(data_batch, training=True)
-        self.seed_generator.state.assign(state)
-        return super()._symbolic_build(data_batch=prepared)
+    # Before the first step Keras may trace `__call__`, `compute_metrics` and `compute_loss` with
+    # the shapes of a batch as it came, to build losses and metrics (sparse or one-hot? how many
+    # outputs?); then it makes the training or test function. `_is_building` is true in that span,
+    # and the trace sees a prepared batch. No draw of a trace changes the state.
+    _is_building = False
+
+    @contextlib.contextmanager
+    def _building(self, value=True):
+        before, self._is_building = self._is_building, value
+        try:
+            yield
+        finally:
+            self._is_building = before
+
+    def _trace(self, compute, x, y, sample_weight):
+        with self._building(False):
+            x, y, sample_weight = self.prepare(x, y, sample_weight, training=True)
+            return compute(x, y, self(x, training=False), sample_weight)
+
+    def __call__(self, *args, **kwargs):
+        """The outputs, by `call`."""
+        return ops.zeros(()) if self._is_building else super().__call__(*args, **kwargs)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """As `keras.Model.compute_metrics`, on a prepared batch."""
+        if self._is_building:
+            return self._trace(self.compute_metrics, x, y, sample_weight)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """As `keras.Model.compute_loss`, on a prepared batch."""
+        if self._is_building:
+            return self._trace(self.compute_loss, x, y, sample_weight)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def make_train_function(self, force=False):
+        """As `keras.Model.make_train_function`."""
+        self._is_building = False
+        return super().make_train_function(force)
+
+    def make_test_function(self, force=False):
+        """As `keras.Model.make_test_function`."""
+        self._is_building = False
+        return super().make_test_function(force)
+
+    def fit(self, *args, **kwargs):
+        """As `keras.Model.fit`, on batches as `prepare` takes them."""
+        with self._building():
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """As `keras.Model.evaluate`, on batches as `prepare` takes them."""
+        with self._building():
+            return super().evaluate(*args, **kwargs)
+
+    def train_on_batch(self, *args, **kwargs):
+        """As `keras.Model.train_on_batch`, on a batch as `prepare` takes it."""
+        with self._building():
+            return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args, **kwargs):
+        """As `keras.Model.test_on_batch`, on a batch as `prepare` takes it."""
+        with self._building():
+            return super().test_on_batch(*args, **kwargs)
 
     def export(self, *args, **kwargs):
         """As the inner model's `export`."""

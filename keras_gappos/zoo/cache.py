@@ -102,8 +102,11 @@ def is_intact(path: pathlib.Path, file: ZooFile) -> bool:
 
 def digest_of(path: str | pathlib.Path) -> str:
     """The SHA-256 digest of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while chunk := stream.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

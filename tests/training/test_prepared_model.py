@@ -1,5 +1,7 @@
 """The mechanism under GridTask and AugShift: prepare the batch, then be stock Keras."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -171,6 +173,24 @@ def test_training_after_a_reload_equals_training_without_a_break(tmp_path):
     assert_same_weights(broken, straight)
 
 
+def test_a_backup_resumes_as_if_not_interrupted(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def backup():
+        return keras.callbacks.BackupAndRestore(tmp_path / "backup")
+
+    straight = compiled(Noisy(classifier(), seed=5))
+    fit(straight, epochs=4)
+    with pytest.raises(KeyboardInterrupt):
+        fit(compiled(Noisy(classifier(), seed=5)), epochs=4, callbacks=[backup(), Stop()])
+    resumed = compiled(Noisy(classifier(), seed=5))
+    assert len(fit(resumed, epochs=4, callbacks=[backup()]).epoch) == 2
+    assert_same_weights(resumed, straight)
+
+
 def test_weights_files_carry_the_state_of_the_draws(tmp_path):
     one, other = compiled(Noisy(classifier(), seed=5)), compiled(Noisy(classifier(), seed=6))
     fit(one)
@@ -197,6 +217,51 @@ def test_train_on_batch_and_test_on_batch_prepare_too():
     np.testing.assert_allclose(prepared.train_on_batch(IMAGES, LABELS), expected, rtol=1e-5)
     expected = stock.test_on_batch(2 * IMAGES, LABELS)
     np.testing.assert_allclose(prepared.test_on_batch(IMAGES, LABELS), expected, rtol=1e-5)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class FromOneHot(PreparedModel):
+    """Makes class indices of one-hot labels, and two numbers of three: other shapes than came."""
+
+    def prepare(self, x, y, sample_weight, training):
+        return ops.concatenate([x, x], axis=1), ops.argmax(y, axis=1), sample_weight
+
+
+@pytest.mark.parametrize(
+    "distributed", [False, pytest.param(True, marks=pytest.mark.tensorflow)], ids=["one", "two"]
+)
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
+def test_losses_and_metrics_are_built_for_the_prepared_batch(method, distributed):
+    half, one_hot = IMAGES[:, :2], keras.utils.to_categorical(LABELS, 3)
+    with two_replicas().scope() if distributed else contextlib.nullcontext():
+        prepared = compiled(FromOneHot(classifier()))
+    stock = compiled(classifier())
+    arguments = {"batch_size": 24, "verbose": 0} if method in ("fit", "evaluate") else {}
+    expected = getattr(stock, method)(np.concatenate([half, half], 1), LABELS, **arguments)
+    actual = getattr(prepared, method)(half, one_hot, **arguments)
+    if method == "fit":
+        expected, actual = list(expected.history.values()), list(actual.history.values())
+    np.testing.assert_allclose(actual, expected, rtol=1e-4)
+
+
+def test_callbacks_see_the_inner_model_before_the_first_step():
+    seen = []
+
+    class Predict(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            seen.append(self.model.predict(IMAGES, verbose=0))
+            seen.append(ops.convert_to_numpy(self.model(IMAGES)))
+
+        on_test_begin = on_train_begin
+
+    expected = classifier().predict(IMAGES, verbose=0)
+    prepared = compiled(FromOneHot(classifier()))
+    one_hot = keras.utils.to_categorical(LABELS, 3)
+    prepared.evaluate(IMAGES[:, :2], one_hot, verbose=0, callbacks=[Predict()])
+    prepared.fit(IMAGES[:, :2], one_hot, verbose=0, callbacks=[Predict()])
+    assert len(seen) == 4
+    for outputs in seen:
+        np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
 
 
 class Batches(keras.utils.PyDataset):

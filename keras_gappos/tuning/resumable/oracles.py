@@ -229,7 +229,8 @@ class ResumableOracle:
     def _note_start(self, trial, tuner_id):
         record = self.records.setdefault(trial.trial_id, {"starts": 0, "seconds": None})
         record["worker"], record["starts"] = tuner_id, record["starts"] + 1
-        record["started"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        now = datetime.datetime.now(datetime.timezone.utc)
+        record["started"] = now.isoformat(timespec="seconds")
         self._begun[trial.trial_id] = time.monotonic()
         self.save()
         self.notify()

@@ -119,7 +119,7 @@ def test_the_saved_network_predicts_what_the_run_saved_and_scored(finished):
     swept = {(r["ranking"], r["count"], r["region"]): r["miou"] for r in rows}
     half = slice(None), slice(None), slice(12, None)
     for decided, scored in ((classes, ("none", 0)), (off, ("overall", count))):
-        assert miou_of(masks, decided) == pytest.approx(swept[*scored, "whole"], abs=0.1)
+        assert miou_of(masks, decided) == pytest.approx(swept[(*scored, "whole")], abs=0.1)
     assert miou_of(masks[half], off[half]) == pytest.approx(
         swept["overall", count, "right"], abs=0.1
     )
