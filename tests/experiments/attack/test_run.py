@@ -150,7 +150,7 @@ def test_results_of_other_settings_are_left_alone(finished):
 
 
 def test_a_network_that_is_not_there_is_named(finished):
-    with pytest.raises(ValueError, match=r"Received: {.flip.: True}; .* there: \[{.flip.: False}\]"):
+    with pytest.raises(ValueError, match=r"Received: {.flip.: True}; .* \[{.flip.: False}\]"):
         Attack.load_network(finished, flip=True)
 
 
