@@ -1,33 +1,31 @@
-"""What does a sweep over eight sets of channels cost, beyond the passes that it cannot do without?
+"""What does a sweep over eight sets of channels cost beyond its forward passes?
 
     python benchmarks/ablation.py
 
-About 3 minutes on 2 cores; `--output figures.json` writes every round's figures.
+About 3 minutes on 2 cores; `--output timings.json` writes every round.
 
 - `ablation_sweep` of eight sizes, DeepLabv3-ResNet-18 at 180x240 pixels, against its floor: one
-  bare pass of the part before the feature map and eight of the part after it, each through
-  `predict_on_batch`. The sweep switches channels off, decides each pixel's class and counts the
-  classes of three regions besides. Timed alternately, batch by batch, while one sweep runs; its
-  first batch, for which it compiles the two parts, is left out. Bound: 1.15.
+  bare pass of the part before the feature map and eight of the part after it, through
+  `predict_on_batch`. The sweep also masks channels, classifies pixels and counts the classes of
+  three regions. Timed alternately, batch by batch, during one sweep; the first batch, which
+  compiles the two parts, is excluded. Bound: 1.15.
 - The same against eight bare passes of the whole network.
-- The peak memory of `rank_channels` on 10,000 images against 1,000, small ones from a generator, in
-  processes of their own. Bound: 5 % more.
+- The peak memory of `rank_channels` on 10,000 small images against 1,000, each in a separate
+  process. Bound: 5 % more.
 
-The clock of a busy machine is no judge: bounds are printed, not enforced.
+Bounds are printed but not enforced, since timings on a busy machine vary.
 """
 
 import dataclasses
 import multiprocessing
 import pathlib
-import resource
-import sys
 import time
 
 import keras
 import numpy as np
 import tyro
 from rich.progress import track
-from timing import check, compare, in_words, write
+from timing import check, compare, in_words, peak_of_process, write
 
 import keras_gappos as kg
 from keras_gappos.surgery.feature_map import split_at_feature_map
@@ -45,13 +43,13 @@ class Settings:
     """Time a sweep against its bare passes, and measure the memory of a ranking."""
 
     rounds: int = 30
-    """Batches that the sweep, and each of its rivals, is timed on."""
+    """Batches to time the sweep and each baseline on."""
     batch_size: int = 8
     """Images in one batch."""
     width: int = 32
     """Channels of the ResNet's first stage."""
     output: pathlib.Path | None = None
-    """JSON file for all figures."""
+    """JSON file for all timings."""
 
 
 def main(settings):
@@ -101,7 +99,7 @@ def time_sweep(settings):
         ignore_class=IGNORED,
         progress=False,
     )
-    print(f"first batch, with the building and compiling: {seconds['sweep'][0]:.1f} s")
+    print(f"first batch, compilation included: {seconds['sweep'][0]:.1f} s")
     seconds = {name: np.array(values[1:]) for name, values in seconds.items()}
     return [
         reported("sweep of 8 sizes / its bare passes", "floor", seconds, BOUND),
@@ -110,7 +108,7 @@ def time_sweep(settings):
 
 
 def reported(what, reference, seconds, bound):
-    """Prints a comparison of the sweep, and gives its row."""
+    """Prints a comparison of the sweep and returns its row."""
     comparison = compare(seconds["sweep"], seconds[reference])
     ending = "" if bound is None else f"; bound {bound}"
     print(f"{what}: {in_words(comparison)}{ending}", flush=True)
@@ -123,7 +121,7 @@ def reported(what, reference, seconds, bound):
 
 
 def peak_memory(settings):
-    """The row of peak memory, each ranking measured in a process of its own."""
+    """The row of peak memory, each ranking measured in a separate process."""
     context = multiprocessing.get_context("spawn")
     mib = {}
     for count in (FEW, MANY):
@@ -139,7 +137,7 @@ def peak_memory(settings):
 
 
 def memory_of_ranking(batch_size, count):
-    """MiB that a process holds at most, libraries included, when it has ranked by `count` images.
+    """Peak MiB of this process, libraries included, after ranking with `count` images.
 
     The arrays of 10,000 such images would take 117 MiB.
     """
@@ -150,8 +148,7 @@ def memory_of_ranking(batch_size, count):
         for _ in range(-(-count // batch_size))
     )
     kg.analysis.rank_channels(model, batches, progress=False)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # Linux counts KiB
+    return peak_of_process()
 
 
 if __name__ == "__main__":

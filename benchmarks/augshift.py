@@ -1,35 +1,43 @@
-"""What does AugShift cost, beyond a batch of twice the size?
+"""What does AugShift cost beyond a batch of twice the size?
 
     python benchmarks/augshift.py
 
-About 8 minutes on 2 cores; `--output figures.json` writes every round's figures.
+About 8 minutes on 2 cores; `--output timings.json` writes every round.
 
-Each comparison is timed alternately within this one run, with a ResNet-18 on 32x32 images:
+Each comparison is timed alternately within this run, with a ResNet-18 on 32x32 images:
 
 - AugShift's training step on B images against the stock Keras step of the same network on 2B
-  images. Two copies are the same arithmetic: the shift and the consistency term are all that is
-  extra. Both go through `train_on_batch`, on tensors that are on the device already. Bound: 1.05.
+  images, which is the same arithmetic without the shift and the consistency term. Both use
+  `train_on_batch` on tensors already on the device. Bound: 1.05.
 - `RandomShift`, compiled, against the stock training step on the same B images. Bound: 0.03.
-- `shift_consistency(..., protocol="exact", max_shift=4)` against its 81 forward passes done bare,
-  through `predict_on_batch`, on images that nobody shifts. Bound: 1.10.
-- The peak memory of both training steps: on a GPU what the backend counts, elsewhere what a process
-  of its own grows by while it trains.
+- `shift_consistency(..., protocol="exact", max_shift=4)` against its 81 bare forward passes through
+  `predict_on_batch`, on unshifted images. Bound: 1.10.
+- The peak memory of both training steps: on a GPU as the backend reports it, otherwise the growth
+  of a separate process during training.
 
-The clock of a busy machine is no judge: bounds are printed, not enforced.
+Bounds are printed but not enforced, since timings on a busy machine vary.
 """
 
 import dataclasses
 import itertools
 import multiprocessing
 import pathlib
-import resource
-import sys
 
 import keras
 import numpy as np
 import tyro
 from keras import ops
-from timing import alternate, check, compare, in_words, write
+from timing import (
+    alternate,
+    check,
+    compare,
+    compiled,
+    in_words,
+    peak_of_process,
+    training_step,
+    wait,
+    write,
+)
 
 import keras_gappos as kg
 
@@ -54,7 +62,7 @@ class Settings:
     width: int = 16
     """Channels of the ResNet-18's first stage."""
     output: pathlib.Path | None = None
-    """JSON file for all figures."""
+    """JSON file for all timings."""
 
 
 def main(settings):
@@ -120,7 +128,7 @@ BOUNDS = {"augshift": 1.05, "random_shift": 0.03, "exact": 1.10}
 
 
 def reported(what, name, reference, seconds):
-    """Prints a comparison, and gives its row."""
+    """Prints a comparison and returns its row."""
     comparison = compare(seconds[name], seconds[reference])
     print(f"{what}: {in_words(comparison)}; bound {BOUNDS[name]}", flush=True)
     return {
@@ -132,7 +140,7 @@ def reported(what, name, reference, seconds):
 
 
 def peak_memory(settings):
-    """The row of peak memory, each step measured in a process of its own."""
+    """The row of peak memory, each step measured in a separate process."""
     context = multiprocessing.get_context("spawn")
     mib = {}
     for name, augshift in {"augshift": True, "stock_2b": False}.items():
@@ -149,7 +157,7 @@ def peak_memory(settings):
 
 
 def memory_of_training(width, batch_size, augshift):
-    """MiB that a few training steps take at their peak."""
+    """Peak MiB of a few training steps."""
     model = compiled_model(width, augshift)
     step = training_step(model, draw_batches(batch_size if augshift else 2 * batch_size))
     before = peak_of_process()
@@ -158,14 +166,8 @@ def memory_of_training(width, batch_size, augshift):
     return peak_of_device() or peak_of_process() - before
 
 
-def peak_of_process():
-    """MiB that this process has held at most (Linux counts KiB, macOS bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def peak_of_device():
-    """MiB that a GPU has given at most, `None` where there is none."""
+    """Peak MiB of the GPU, or `None` without one."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -202,38 +204,14 @@ def compiled_model(width, augshift=False):
     return model
 
 
-def training_step(model, batches):
-    """A function that trains on the next batch; it returns when the loss is known."""
-    batches = itertools.cycle(batches)
-    return lambda: model.train_on_batch(*next(batches))
-
-
 def random_shift(layer):
-    """The layer in training, its state left as it is: JAX compiles no function that changes one."""
+    """The layer in training mode, stateless so that JAX can compile it."""
 
     def shift(images):
         with keras.StatelessScope():
             return layer(images, training=True)
 
     return shift
-
-
-def compiled(function):
-    """The function as the backend compiles it (torch: as it is)."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function)
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.jit(function)
-    return function
-
-
-def wait(images):
-    """Reads one pixel: devices work in the background until they are asked."""
-    return ops.convert_to_numpy(images[-1, -1, -1])
 
 
 if __name__ == "__main__":

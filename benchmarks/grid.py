@@ -2,20 +2,16 @@
 
     python benchmarks/grid.py
 
-About 3 minutes on 2 cores. Expect a step ratio near 1; `--output figures.json` writes every round's
-figures.
+About 3 minutes on 2 cores. Expect a step ratio near 1; `--output timings.json` writes every round.
 
-Two comparisons at each grid size, each timed alternately within this one run:
+Two comparisons at each grid size, each timed alternately within this run:
 
-- `GridTask`'s training step on images, against the stock Keras training step of the same network
-  on canvases made beforehand. Both go through `train_on_batch`, on tensors that are on the device
-  already: neither pays for feeding, where GridTask's small images would have the advantage.
-  It should be at most 1.03; the clock of a busy machine is no judge, so it is printed, not
-  enforced.
-- `GridPlacement`, compiled (`tf.function`, `jax.jit`) as it is in a training step, against a NumPy
-  loop that fills one cell an image, alone and with the way to the device that its canvases would
-  have to go. The loop alone never touches the pages that stay black, the operating system hands
-  them out as zeros on first use: whoever reads the canvases pays for that.
+- `GridTask`'s training step on images against the stock Keras training step of the same network on
+  canvases made beforehand. Both use `train_on_batch` on tensors already on the device.
+  Bound: 1.03, printed but not enforced, since timings on a busy machine vary.
+- `GridPlacement`, compiled (`tf.function`, `jax.jit`) as in a training step, against a NumPy loop
+  that fills one cell per image, with and without the transfer to the device. The loop alone never
+  touches the black pages: the operating system zeroes them when they are first read.
 """
 
 import dataclasses
@@ -26,7 +22,7 @@ import keras
 import numpy as np
 import tyro
 from keras import ops
-from timing import alternate, check, compare, in_words, write
+from timing import alternate, check, compare, compiled, in_words, training_step, wait, write
 
 import keras_gappos as kg
 
@@ -49,7 +45,7 @@ class Settings:
     width: int = 16
     """Channels of the ResNet-18's first stage."""
     output: pathlib.Path | None = None
-    """JSON file for all figures."""
+    """JSON file for all timings."""
 
 
 def main(settings):
@@ -108,7 +104,7 @@ def time_placement(settings, grid_size):
         "loop_to_device": compare(seconds["grid_placement"], seconds["loop_to_device"]),
     }
     print(f"{grid_size}x{grid_size}  GridPlacement / NumPy loop: {in_words(comparisons['loop'])}")
-    print(f"     / loop and way to the device: {in_words(comparisons['loop_to_device'])}")
+    print(f"     / loop and transfer to the device: {in_words(comparisons['loop_to_device'])}")
     print(f"     GridPlacement {milliseconds(seconds['grid_placement'])}", flush=True)
     return {
         "what": "GridPlacement / NumPy loop",
@@ -136,30 +132,6 @@ def compiled_model(width, grid_size, as_task=False):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3, beta_1=0.5), loss, metrics=["accuracy"])
     return model
-
-
-def training_step(model, batches):
-    """A function that trains on the next batch; it returns when the loss is known."""
-    batches = itertools.cycle(batches)
-    return lambda: model.train_on_batch(*next(batches))
-
-
-def compiled(layer):
-    """The layer as a compiled function of the backend (torch: as it is)."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(layer)
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.jit(layer)
-    return layer
-
-
-def wait(canvases):
-    """Reads one pixel: devices work in the background until they are asked."""
-    return ops.convert_to_numpy(canvases[-1, -1, -1])
 
 
 def fill_cells(images, cells, grid_size):

@@ -1,11 +1,15 @@
-"""Time things alternately, and write the figures down."""
+"""Time functions alternately, and write the timings to a file."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
+import resource
 import shlex
+import sys
 import time
 
+import keras
 import numpy as np
 from rich.progress import track
 
@@ -14,17 +18,17 @@ from keras_gappos.files import replacing
 
 
 def alternate(contestants, rounds, steps, description):
-    """Times functions in turn, in short blocks, so that a slow spell of the machine hits them all.
+    """Times functions in turn, in short blocks, so that a slow machine slows them all.
 
     Args:
-        contestants: functions without arguments, by name; each must return only when its work is
-            done. Two calls before the clock starts leave room for compilation.
+        contestants: dictionary of functions without arguments; each must return only when its
+            work is done. Two warm-up calls, for compilation, are not timed.
         rounds: number of blocks of each; the order is reversed from round to round.
         steps: calls in one block.
-        description: what the progress bar says.
+        description: title of the progress bar.
 
     Returns:
-        Seconds a call, one figure a round: a dictionary from each name to an array `(rounds,)`.
+        Dictionary from name to seconds per call, an array `(rounds,)`.
     """
     for function in [*contestants.values()] * 2:
         function()
@@ -41,7 +45,7 @@ def alternate(contestants, rounds, steps, description):
 
 
 def compare(seconds, reference):
-    """The ratio of two contestants' times: of their medians, and how it spreads over the rounds."""
+    """The ratio of two functions' median times, and its spread over the rounds."""
     low, lower, upper, high = np.quantile(seconds / reference, (0, 0.25, 0.75, 1))
     return {
         "ratio": float(np.median(seconds) / np.median(reference)),
@@ -51,15 +55,45 @@ def compare(seconds, reference):
 
 
 def in_words(comparison):
-    """A comparison as a line prints it."""
+    """A comparison as one line of text."""
     lower, upper = comparison["ratio_quartiles"]
     low, high = comparison["ratio_range"]
     spread = f"half of the rounds in {lower:.3f} .. {upper:.3f}, all in {low:.3f} .. {high:.3f}"
     return f"{comparison['ratio']:.3f} ({spread})"
 
 
+def training_step(model, batches):
+    """A function that trains on the next batch and waits for the loss."""
+    batches = itertools.cycle(batches)
+    return lambda: model.train_on_batch(*next(batches))
+
+
+def compiled(function):
+    """The function compiled by the backend (unchanged on torch)."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
+
+
+def wait(images):
+    """Reads one pixel, which waits for the device to finish."""
+    return keras.ops.convert_to_numpy(images[-1, -1, -1])
+
+
+def peak_of_process():
+    """Peak MiB of this process (Linux counts KiB, macOS bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def check(settings):
-    """Raises a `ValueError` or `OSError` for settings that would fail only after the timing."""
+    """Raises a `ValueError` or `OSError` at once for settings that would fail after the timing."""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if isinstance(value, int) and value < 1:
@@ -71,12 +105,12 @@ def check(settings):
 
 
 def write(settings, script, rows):
-    """Writes a benchmark's figures to `settings.output`, if that is set, as JSON.
+    """Writes a benchmark's rows to `settings.output`, if set, as JSON.
 
     Args:
         settings: the benchmark's dataclass; `output` is its file.
         script: the benchmark's `__file__`.
-        rows: its figures, a list of dictionaries.
+        rows: a list of dictionaries.
     """
     if settings.output is None:
         return

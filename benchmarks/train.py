@@ -1,24 +1,23 @@
-"""How many images a second does a GAPNet train on?
+"""How many images per second does a GAPNet train on?
 
     python benchmarks/train.py
 
 About 90 seconds on 2 cores, where 19 images/s were measured with TensorFlow;
-`--output figures.json` writes every round's figures.
+`--output timings.json` writes every round.
 
-The step is `train_on_batch` of stock Keras (forward, backward, Adam, accuracy), float32, on random
-images that are on the device already: the network alone, no data feeding. One line a round, then
-the median. A fast device needs larger `--steps` for a block to last a second or so.
+The step is stock Keras's `train_on_batch` (forward, backward, Adam, accuracy), float32, on random
+images already on the device. Prints one line per round, then the median. On a fast device, raise
+`--steps` until a block takes about a second.
 """
 
 import dataclasses
-import itertools
 import pathlib
 
 import keras
 import numpy as np
 import tyro
 from keras import ops
-from timing import alternate, check, write
+from timing import alternate, check, training_step, write
 
 import keras_gappos as kg
 
@@ -30,7 +29,7 @@ class Settings:
     """Time a GAPNet's training step, in images per second."""
 
     rounds: int = 8
-    """Blocks, each timed by itself."""
+    """Timed blocks."""
     steps: int = 3
     """Training steps in one block."""
     batch_size: int = 48
@@ -40,13 +39,13 @@ class Settings:
     image_size: int = 96
     """Height and width of the input in pixels."""
     output: pathlib.Path | None = None
-    """JSON file for all figures."""
+    """JSON file for all timings."""
 
 
 def main(settings):
     check(settings)
     seconds = alternate(
-        {"step": training_step(settings)}, settings.rounds, settings.steps, "training steps"
+        {"step": make_step(settings)}, settings.rounds, settings.steps, "training steps"
     )["step"]
     rates = settings.batch_size / seconds
     for number, rate in enumerate(rates, start=1):
@@ -60,8 +59,8 @@ def main(settings):
     write(settings, __file__, [row])
 
 
-def training_step(settings):
-    """A function that makes one training step; it returns when the loss is known."""
+def make_step(settings):
+    """A function that makes one training step of a fresh network."""
     keras.utils.set_random_seed(0)
     image_shape = (settings.image_size, settings.image_size, 3)
     model = kg.models.gapnet(image_shape, CELLS, width=settings.width)
@@ -75,8 +74,7 @@ def training_step(settings):
         )
         for _ in range(4)
     ]
-    batches = itertools.cycle(batches)
-    return lambda: model.train_on_batch(*next(batches))
+    return training_step(model, batches)
 
 
 if __name__ == "__main__":

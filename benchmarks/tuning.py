@@ -1,11 +1,11 @@
-"""What do two workers gain over one, on one machine?
+"""How much faster is a search with two workers than with one, on one machine?
 
     python benchmarks/tuning.py
 
-Five minutes on 2 cores; `--output figures.json` writes every round's figures. The same search of
-digits is made by `keras-gappos tune --workers 1` and `--workers 2`, in turn; each run begins with
-an empty folder, and its time is that of the whole command. Both must make the same trials, each
-once. Where one worker keeps all cores busy two gain little: they are for several GPUs or machines.
+About 5 minutes on 2 cores; `--output timings.json` writes every round. Runs the same search on
+digits with `keras-gappos tune --workers 1` and `--workers 2` in turn, each in an empty folder, and
+times the whole command. Both must run the same trials, each once. Two workers gain little where one
+keeps all cores busy.
 """
 
 import dataclasses
@@ -32,11 +32,11 @@ class Settings:
     """Time a search by one worker and by two."""
 
     rounds: int = 1
-    """Times that each search is made."""
+    """Runs of each search."""
     trials: int = 6
     """Trials of a search."""
     output: pathlib.Path | None = None
-    """JSON file for all figures."""
+    """JSON file for all timings."""
 
 
 def main(settings):
@@ -61,7 +61,7 @@ def main(settings):
 
 
 def search(workers, trials):
-    """Makes a search; the seconds that it took, and the settings of each trial that it made."""
+    """Runs a search; returns its seconds and the settings of each trial."""
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--output-dir", folder, "--trials", str(trials), "--workers", str(workers)]
         command = [sys.executable, "-m", "keras_gappos.cli.main", "tune", *_SEARCH, *flags]

@@ -2,16 +2,14 @@
 
     python benchmarks/zoo.py
 
-About a minute on 2 cores; `--output figures.json` writes every round's figures. It fetches one
+About a minute on 2 cores; `--output timings.json` writes every round. It fetches one
 model into the cache first.
 
 - `keras_gappos.zoo.load` of a ResNet from a warm cache against building the same network and
-  reading the same file with nothing around it: `load` hashes the file and looks it up besides.
-  Timed alternately. Bound: 1.3.
-- `list_models` and `info`, with the registry read afresh each time, as in a process that has just
-  imported the package. Bound: 50 ms each.
+  reading the same file; `load` also looks up and hashes the file. Timed alternately. Bound: 1.3.
+- `list_models` and `info` on an empty in-memory cache, as in a new process. Bound: 50 ms each.
 
-The clock of a busy machine is no judge: bounds are printed, not enforced.
+Bounds are printed but not enforced, since timings on a busy machine vary.
 """
 
 import dataclasses
@@ -33,11 +31,11 @@ class Settings:
     """Time the zoo's `load`, `list_models` and `info`."""
 
     rounds: int = 15
-    """Times that each is measured."""
+    """Measurements of each."""
     name: str | None = None
     """The model to load; by default the first one whose builder is `resnet`."""
     output: pathlib.Path | None = None
-    """JSON file for all figures."""
+    """JSON file for all timings."""
 
 
 def main(settings):

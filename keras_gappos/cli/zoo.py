@@ -74,7 +74,7 @@ def make_table(models: list[zoo.ZooModel]) -> Table:
 
 def _scores(model):
     main = ("accuracy", "top1", "miou", "consistency_random")
-    return "/".join(f"{model.figures[name]:.1f}" for name in main if name in model.figures)
+    return "/".join(f"{model.metrics[name]:.1f}" for name in main if name in model.metrics)
 
 
 def show_info(name: _Name) -> None:
@@ -154,20 +154,19 @@ def score(name: _Name, data_dir: str | None = None) -> None:
     Args:
         data_dir: Folder of prepared TensorFlow Datasets; None is ~/tensorflow_datasets.
     """
-    figures = catalog.score(name, data_dir)
-    Console().print(make_score_table(zoo.info(name), figures))
+    Console().print(make_score_table(zoo.info(name), catalog.score(name, data_dir)))
 
 
-def make_score_table(model: zoo.ZooModel, figures: dict[str, float]) -> Table:
+def make_score_table(model: zoo.ZooModel, measured: dict[str, float]) -> Table:
     """A table of the scores measured now and those on the card, in percent."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(model.name, no_wrap=True)
     for column in ("now", "card", "difference"):
         table.add_column(column, justify="right", no_wrap=True)
-    for figure, value in model.figures.items():
-        now = figures[figure]
+    for metric, value in model.metrics.items():
+        now = measured[metric]
         table.add_row(
-            TITLES.get(figure, figure.replace("_", " ")),
+            TITLES.get(metric, metric.replace("_", " ")),
             f"{now:.2f}",
             f"{value:.2f}",
             f"{now - value:+.2f}",

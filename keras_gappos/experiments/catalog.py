@@ -32,7 +32,7 @@ def score(name: str, data_dir: str | None = None) -> dict[str, float]:
         data_dir: folder of prepared TensorFlow Datasets; `None` is ~/tensorflow_datasets.
 
     Returns:
-        A dictionary of the names of `ZooModel.figures` to the figures now, in percent.
+        A dictionary with the keys of `ZooModel.metrics`, measured now, in percent.
 
     Raises:
         ValueError: for an unknown name.
@@ -44,8 +44,8 @@ def score(name: str, data_dir: str | None = None) -> dict[str, float]:
     with dtype_policy(experiment.settings.precision):
         network = build(model)
         load_weights(network, fetch(name), name)
-        figures = experiment.measure(model.key, network)
-    return {figure: figures[figure] for figure in model.figures}
+        metrics = experiment.measure(model.key, network)
+    return {metric: metrics[metric] for metric in model.metrics}
 
 
 def publications(results: dict, tag: str | None = None) -> list[zoo_entry.Publication]:

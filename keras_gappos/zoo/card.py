@@ -48,7 +48,7 @@ def format_card(model: ZooModel) -> str:
             f"epochs. {model.data_license} {model.data_note}"
         ),
         "## Scores",
-        _figures(model),
+        _metrics(model),
         _wrapped(
             f"In percent, from `{model.results}`. {model.measured}{_chance(model)} Reproduce "
             f"with `keras-gappos zoo score {model.name}`."
@@ -88,9 +88,9 @@ def short_scores(model) -> str:
         ("consistency_random", " consistent"),
         ("miou", " mIoU"),
     ):
-        if name in model.figures:
+        if name in model.metrics:
             paper = f" ({model.paper[name]:.1f})" if name in model.paper else ""
-            words.append(f"{model.figures[name]:.1f}{paper}{title}")
+            words.append(f"{model.metrics[name]:.1f}{paper}{title}")
     return ", ".join(words)
 
 
@@ -107,7 +107,7 @@ import keras_gappos as kg
 
 network = kg.zoo.load("augshift_resnet18.cifar10")  # on any backend
 folder = kg.zoo.fetch("augshift_resnet18.cifar10", format="saved_model")  # to serve
-kg.zoo.info("augshift_resnet18.cifar10").figures
+kg.zoo.info("augshift_resnet18.cifar10").metrics
 ```
 
 A checkout reads the files from this folder. For an installed package, set `KERAS_GAPPOS_ZOO` to a
@@ -149,14 +149,14 @@ def _numbers(values):
     return f"({', '.join(f'{value:g}' for value in values)})"
 
 
-def _figures(model):
+def _metrics(model):
     lines = ["| | this model | paper |", "|---|---|---|"]
     for name, title in TITLES.items():
-        if name in model.figures:
-            error = model.figures.get(f"{name}_stderr")
+        if name in model.metrics:
+            error = model.metrics.get(f"{name}_stderr")
             spread = "" if error is None else f" ± {error:.2f}"
             paper = f"{model.paper[name]:.1f}" if name in model.paper else ""
-            lines.append(f"| {title} | {model.figures[name]:.2f}{spread} | {paper} |")
+            lines.append(f"| {title} | {model.metrics[name]:.2f}{spread} | {paper} |")
     return "\n".join(lines)
 
 

@@ -47,10 +47,10 @@ class ZooModel:
         image_shape: `(height, width, channels)` of one image, before it is put on a canvas.
         mean, std: for each channel, of images in [0, 1]: what the network takes is
             `(images - mean) / std`.
-        figures: measured scores by name, in percent.
-        paper: the paper's figures, by the same names.
+        metrics: measured scores by name, in percent.
+        paper: the paper's scores, by the same names.
         chance: the accuracy of guessing, in percent, or `None` where it is no accuracy.
-        measured: on what the figures were measured, and how, in sentences.
+        measured: how the metrics were measured, in sentences.
         parameters: number of weights, trained or not.
         epochs: passes over the training images.
         train_images: number of training images.
@@ -58,8 +58,8 @@ class ZooModel:
         settings: the experiment's settings, the seed among them.
         key: what tells its row of the experiment's results from the others.
         command: what made it.
-        results: the `results.json` of the figures, below the project's root.
-        commit: the project's commit that the figures were recorded with.
+        results: the `results.json` with the metrics, relative to the project's root.
+        commit: the project's commit that recorded the metrics.
         versions: of what made it: this package, Keras, the backend, NumPy, Python, the device.
         files: by kind, `"weights"`, `"saved_model"` and `"sample"`, a `ZooFile` each.
     """
@@ -77,7 +77,7 @@ class ZooModel:
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    figures: dict[str, float]
+    metrics: dict[str, float]
     paper: dict[str, float]
     chance: float | None
     measured: str

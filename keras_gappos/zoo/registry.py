@@ -37,7 +37,7 @@ def info(name: str) -> ZooModel:
         name: the model's name, such as `"resnet18.cifar10"`.
 
     Returns:
-        A `ZooModel`: builder, task, data, preprocessing, figures, files.
+        A `ZooModel`: builder, task, data, preprocessing, metrics, files.
 
     Raises:
         ValueError: for an unknown name; the message suggests the nearest.

@@ -29,8 +29,8 @@ def run(*flags):
 
 
 def test_list_shows_each_model_in_80_columns(zoo_folder, register, capsys, offline):
-    figures = {"top1": 78.14, "consistency_random": 85.26, "worst_case": 61.0}
-    model = add_files(zoo_folder, entry(figures=figures))
+    metrics = {"top1": 78.14, "consistency_random": 85.26, "worst_case": 61.0}
+    model = add_files(zoo_folder, entry(metrics=metrics))
     register(model, permutenet_entry(LONG))
     assert run("list") == 0
     lines = capsys.readouterr().out.splitlines()

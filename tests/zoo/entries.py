@@ -27,7 +27,7 @@ def entry(name="resnet18.digits", **values):
         "image_shape": (8, 8, 1),
         "mean": (0.25,),
         "std": (0.5,),
-        "figures": {"top1": 90.0},
+        "metrics": {"top1": 90.0},
         "paper": {},
         "chance": 33.3,
         "measured": "Measured on 10 images.",
@@ -54,7 +54,7 @@ def permutenet_entry(name="permutenet_resnet18.digits_location_2x2_w2"):
         task="location",
         grid_size=2,
         class_names=("a", "b", "c", "d"),
-        figures={"accuracy": 31.5},
+        metrics={"accuracy": 31.5},
         paper={"accuracy": 78.8},
     )
 

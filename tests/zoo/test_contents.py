@@ -43,7 +43,7 @@ def test_cards_and_readme_are_those_of_the_entries():
     assert (ROOT / "zoo/README.md").read_text() == format_readme(MODELS)
 
 
-def test_figures_and_commands_are_those_of_the_results():
+def test_metrics_and_commands_are_those_of_the_results():
     for model in MODELS:
         content = json.loads((ROOT / model.results).read_text())
         (fields,) = (p.fields for p in publications(content) if p.fields["key"] == model.key)

@@ -144,9 +144,9 @@ def test_a_published_network_answers_as_the_trained_one(entries, results):
 def test_the_scores_of_a_card_are_measured_again(entries):
     for entry in entries.values():
         again = score(entry.name)
-        assert again.keys() == entry.figures.keys()
+        assert again.keys() == entry.metrics.keys()
         if entry.experiment == "location":
-            assert again == pytest.approx(entry.figures)
+            assert again == pytest.approx(entry.metrics)
 
 
 def test_the_code_of_every_card_runs(entries):
@@ -177,7 +177,7 @@ def test_the_cards_tell_the_limits(published):
     assert "CC BY 4.0" in " ".join(cards["augshift_resnet18.digits"].split())
     assert all(len(line) <= 100 for line in cards[f"gapnet_{PLACE}"].splitlines()[:8])
     real = dataclasses.replace(
-        entries["augshift_resnet18.digits"], paper={"top1": 92.5}, figures={"top1": 85.19}
+        entries["augshift_resnet18.digits"], paper={"top1": 92.5}, metrics={"top1": 85.19}
     )
     assert "| top-1 accuracy | 85.19 | 92.5 |" in format_card(real)
     assert "85.2 (92.5)" in format_readme([real])

@@ -27,8 +27,8 @@ def test_names_and_patterns(monkeypatch):
     assert registry.list_models("*cifar10*") == ["a.cifar10", "b.cifar10"]
     assert registry.list_models("none*") == []
     assert registry.info("a.digits") == models["a.digits"]
-    registry.info("a.digits").figures["top1"] = 0.0  # a copy's
-    assert registry.info("a.digits").figures["top1"] == 90.0
+    registry.info("a.digits").metrics["top1"] = 0.0  # a copy's
+    assert registry.info("a.digits").metrics["top1"] == 90.0
     with pytest.raises(ValueError, match=r"name='a.cifar100'. Did you mean 'a.cifar10'"):
         registry.info("a.cifar100")
     with pytest.raises(ValueError, match=r"name='A.CIFAR10'. Did you mean 'a.cifar10'"):

@@ -37,7 +37,7 @@ def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
             "class_names": tuple(row["class_names"]),
             "mean": (0.0,) * channels,
             "std": (1.0,) * channels,
-            "figures": {"miou": row["miou"], "pixel_accuracy": row["accuracy"]},
+            "metrics": {"miou": row["miou"], "pixel_accuracy": row["accuracy"]},
             "paper": {},
             "key": {"flip": row["flip"], "ranking": "none", "count": 0, "region": "whole"},
         },

@@ -97,5 +97,5 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Logs the epoch."""
-        figures = ", ".join(f"{key} {value:.4f}" for key, value in (logs or {}).items())
-        self._display.log(f"{self._name}, epoch {epoch + 1}/{self.params['epochs']}: {figures}")
+        metrics = ", ".join(f"{key} {value:.4f}" for key, value in (logs or {}).items())
+        self._display.log(f"{self._name}, epoch {epoch + 1}/{self.params['epochs']}: {metrics}")

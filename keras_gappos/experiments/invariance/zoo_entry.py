@@ -60,7 +60,7 @@ def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
             "task": "classification",
             "grid_size": 1,
             "class_names": class_names(settings, row),
-            "figures": {score: row[score] for score in _SCORES},
+            "metrics": {score: row[score] for score in _SCORES},
             "paper": dict(zip(("top1", "consistency_random"), paper)),
             "key": {"method": method, "split": "test"},
             **standardization(row),

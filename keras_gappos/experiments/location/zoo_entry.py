@@ -32,7 +32,7 @@ def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
             f"a {row['grid_size']}x{row['grid_size']} grid{mirrored(settings)}.",
             "measured": f"Measured on {row['test_images']:,} test images; passes over them, with "
             f"fresh random cells: {row['test_passes']}.",
-            "figures": {"accuracy": row["accuracy"]},
+            "metrics": {"accuracy": row["accuracy"]},
             "paper": {"accuracy": paper} if known else {},
             "key": key,
         },

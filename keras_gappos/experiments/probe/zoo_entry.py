@@ -36,7 +36,7 @@ def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
                 "measured": f"Measured on {row['test_images']:,} test images; passes over them, "
                 f"with fresh random cells: {settings['test_passes']}.",
                 "chance": chance,
-                "figures": {"accuracy": accuracy},
+                "metrics": {"accuracy": accuracy},
                 "paper": {},
                 "key": {"network": network, "ranking": "none", "task": task},
             },
