@@ -198,8 +198,8 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         count, largest = len(pairs[0][0]), max(self.space["batch_size"].values)
         if largest > count:  # one trial or another would get it
             raise ValueError(
-                "`batch_size` must not exceed the number of training images: narrow the search "
-                f"space. Received: a batch_size of up to {largest}, {count} images"
+                "`batch_size` must not exceed the number of training images: use more images, or "
+                f"narrow the search space. Received: batch_size of up to {largest}, {count} images"
             )
         return pairs
 

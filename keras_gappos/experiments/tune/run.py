@@ -32,7 +32,7 @@ from keras_gappos.experiments.engine.settings import dtype_policy
 from keras_gappos.experiments.tune.progress import SearchWatch
 from keras_gappos.experiments.tune.report import make_table, write_report
 from keras_gappos.experiments.tune.settings import TuneSettings
-from keras_gappos.tuning.augshift import AugShiftHyperModel
+from keras_gappos.tuning.augshift import AUGSHIFT_SPACE, AugShiftHyperModel
 from keras_gappos.tuning.resumable.chief import free_port, heartbeat, serve, wait_for_chief
 from keras_gappos.tuning.resumable.role import Role, find_role
 from keras_gappos.tuning.resumable.workers import (
@@ -213,7 +213,7 @@ def _make_tuner(settings, data, devices, listener=None):
     hypermodel = _HyperModelOnDevices(
         images.shape[1:],
         int(max(labels.max(), test_labels.max())) + 1,
-        parse_space(settings.space),
+        _space(settings, len(images)),
         settings.measure_shift,
         settings.consistency_images,
         settings.seed,
@@ -235,6 +235,12 @@ def _make_tuner(settings, data, devices, listener=None):
         devices.strategy,
         _details(settings),
     )
+
+
+def _space(settings, count):
+    """What the flags leave of the search space; by default, batch sizes of at most `count`."""
+    fitting = [size for size in AUGSHIFT_SPACE["batch_size"].values if size <= count]
+    return ({"batch_size": fitting} if fitting else {}) | parse_space(settings.space)
 
 
 def _details(settings):

@@ -117,15 +117,24 @@ def test_a_fifth_of_the_training_images_is_held_out_by_default(
     assert settings.validation_images == max(held_out - held_out % 4, 1)
 
 
-def test_the_defaults_search_on_the_embedded_digits(tmp_path):
-    settings = TuneSettings(output_dir=str(tmp_path), tuner="random", trials=1, epochs=1)
+@pytest.mark.parametrize(("train_images", "held_out"), [(None, 279), (200, 40), (40, 8)])
+def test_the_defaults_search_on_the_embedded_digits(train_images, held_out, tmp_path):
+    settings = TuneSettings(
+        output_dir=str(tmp_path), tuner="random", trials=1, epochs=1, train_images=train_images
+    )
     content = tune.run(settings)
     assert content["settings"]["dataset"] == "digits"
-    assert (content["settings"]["validation_images"], content["rows"][0]["status"]) == (
-        279,
-        "COMPLETED",
-    )
+    assert content["settings"]["validation_images"] == held_out
+    assert content["rows"][0]["status"] == "COMPLETED"
     tune.run(settings)  # the same search, which is complete
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(256, (32, 64, 128, 256)), (255, (32, 64, 128)), (32, (32,))]
+)
+def test_batch_sizes_fit_the_training_images_unless_they_are_named(count, sizes):
+    assert tune._space(TuneSettings(), count) == {"batch_size": list(sizes)}
+    assert tune._space(TuneSettings(space=("batch_size=256",)), count) == {"batch_size": 256}
 
 
 def test_a_search_that_was_stopped_makes_the_same_choices(tmp_path, monkeypatch):
@@ -258,6 +267,7 @@ def test_bad_settings_are_named(tmp_path, changes, message):
         ({"validation_images": 96}, "`validation_images` must leave images.*of 96 images"),
         ({"space": ("width=12",)}, r"`space\['width'\]` must be out of"),
         ({"space": ("batch_size=128",)}, "`batch_size` must not exceed"),
+        ({"space": (), "train_images": 63}, "use more images.*up to 256, 31 images"),
         ({"measure_shift": 8}, "`measure_shift` must be"),
     ],
 )
