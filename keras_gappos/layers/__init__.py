@@ -1,4 +1,4 @@
-"""Tensors in, tensors out: one Keras layer a file."""
+"""Keras layers, one per file."""
 
 from keras_gappos.layers.adaptive_polyphase_pool import AdaptivePolyphasePool2D
 from keras_gappos.layers.blur_pool import BlurPool2D

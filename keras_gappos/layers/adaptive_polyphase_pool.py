@@ -1,4 +1,4 @@
-"""Downsample a feature map on the grid with the largest norm, which moves with the content."""
+"""Adaptive polyphase pooling: keep the grid of pixels with the largest norm."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_gappos.arguments import Tensor, integer
 
 
 def polyphase_norms(features: Tensor, strides: int, norm: float | str) -> Tensor:
-    """Returns the norm of each of the polyphase components of each sample.
+    """Returns the norm of each polyphase component of each sample.
 
     Component `i * strides + j` is `features[:, i::strides, j::strides]`.
 
@@ -23,8 +23,8 @@ def polyphase_norms(features: Tensor, strides: int, norm: float | str) -> Tensor
         norm: the p, above 0, of the l_p norm; `math.inf` for the maximum norm.
 
     Returns:
-        Tensor `(batch, strides**2)`, float32 or wider, of the norms without the p-th root, up to
-        a factor that is the same for all components of a sample.
+        Tensor `(batch, strides**2)`, float32 or wider: the norms without the p-th root, up to a
+        factor shared by all components of a sample.
     """
     _, height, width, _ = ops.shape(features)
     dtype = keras.backend.result_type(features.dtype, "float32")
@@ -43,24 +43,24 @@ def polyphase_norms(features: Tensor, strides: int, norm: float | str) -> Tensor
 
 
 def take_polyphase(features: Tensor, choice: Tensor, strides: int) -> Tensor:
-    """Returns one of the polyphase components of each sample.
+    """Returns the chosen polyphase component of each sample.
 
     Args:
         features: tensor `(batch, height, width, channels)`, height and width divisible by
             `strides`.
-        choice: integer tensor `(batch,)`, the number of the component that each sample keeps, as
-            `polyphase_norms` counts them.
+        choice: integer tensor `(batch,)`, the index of the component that each sample keeps, in
+            the order of `polyphase_norms`.
         strides: step of the components in pixels, at least 1.
 
     Returns:
-        Tensor `(batch, height / strides, width / strides, channels)` of the features' dtype.
+        Tensor `(batch, height / strides, width / strides, channels)` with the dtype of `features`.
     """
     _, height, width, channels = ops.shape(features)
     height, width = height // strides, width // strides
     row = ops.one_hot(choice // strides, strides, dtype=features.dtype)
     column = ops.one_hot(choice % strides, strides, dtype=features.dtype)
-    # Sums weighted by 0 and 1, first over the rows of each square, then over the columns: on
-    # TensorFlow's CPU a tenth of the time of slices or `take_along_axis`, whose gradients scatter.
+    # Sums with weights 0 and 1. On TensorFlow's CPU they take a tenth of the time of slices or
+    # `take_along_axis`, whose gradients scatter.
     x = ops.reshape(features, (-1, height, strides, strides * width * channels))
     x = ops.sum(ops.multiply(x, row[:, None, :, None]), axis=2)
     x = ops.reshape(x, (-1, height * width, strides, channels))
@@ -70,12 +70,12 @@ def take_polyphase(features: Tensor, choice: Tensor, strides: int) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="keras_gappos")
 class AdaptivePolyphasePool2D(keras.layers.Layer):
-    """Keeps every `strides`-th pixel, starting for each sample where its largest values are.
+    """Subsamples each feature map on the grid with the largest norm.
 
-    A map has `strides**2` polyphase components: every `strides`-th pixel, from each of the first
-    `strides` rows and columns on. Of them each sample keeps the one of largest norm (of equal ones
-    the first, row by row). A circular shift of the input permutes the components, and so only
-    shifts the output, unless two components are equally large.
+    A map has `strides**2` polyphase components, each with every `strides`-th pixel from a different
+    start. Each sample keeps the component with the largest norm (on a tie the first, row by row).
+    A circular shift of the input permutes the components, so it only shifts the output, unless
+    there is a tie.
 
     Args:
         strides: step in pixels along both axes, at least 1.
@@ -83,20 +83,19 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
             `"inf"` for the maximum norm.
 
     Input shape:
-        `inputs` `(batch, height, width, channels)` of any numeric dtype, height and width may be
-        unknown. Optionally a second tensor, `reference` `(batch, height, width, any)`: the
-        component is chosen by its norm in the reference instead, so that a block's shortcut is
-        halved on the grid of the main path. Where `strides` does not divide a side, the map is
-        continued with its first rows or columns, as the paper's authors do; invariance to circular
-        shifts then is lost.
+        `inputs` `(batch, height, width, channels)` of any numeric dtype; height and width may be
+        unknown. Optionally `reference` `(batch, height, width, any)`: the component is then chosen
+        by its norm in the reference, so that a block's shortcut uses the grid of the main path. If
+        `strides` does not divide a side, the map is extended with its first rows or columns, as the
+        paper's authors do; it is then no longer invariant to circular shifts.
 
     Output shape:
-        `(batch, ceil(height / strides), ceil(width / strides), channels)`, of the inputs' dtype.
+        `(batch, ceil(height / strides), ceil(width / strides), channels)`, with the inputs' dtype.
 
     Raises:
-        ValueError: for an invalid argument, an input not of rank 4, one with a
-            side smaller than half of `strides`, or a reference that differs from `inputs` in more
-            than its channels.
+        ValueError: for an invalid argument, an input that is not of rank 4 or has a side smaller
+            than half of `strides`, or a reference that differs from `inputs` in more than its
+            channels.
 
     Example:
         >>> row = np.array([0.0, 9.0, 1.0, 2.0]).reshape(1, 1, 4, 1)
@@ -113,7 +112,7 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
         self.norm = _norm(norm)
 
     def call(self, inputs: Tensor, reference: Tensor | None = None) -> Tensor:
-        """Returns of each sample the component whose norm is largest in `reference`."""
+        """Returns the component of each sample with the largest norm in `reference`."""
         self._check(inputs, reference)
         inputs = self._complete(ops.convert_to_tensor(inputs))
         reference = inputs if reference is None else self._complete(reference)
@@ -121,7 +120,7 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
         return take_polyphase(inputs, ops.argmax(norms, axis=-1), self.strides)
 
     def _complete(self, x):
-        """Continues the map with its start until `strides` divides height and width."""
+        """Extends the map with its start until `strides` divides height and width."""
         _, height, width, _ = ops.shape(x)
         rows, columns = (-n % self.strides for n in (height, width))
         if not (isinstance(rows, int) and rows == 0):
@@ -171,7 +170,7 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
 
 
 def _norm(value):
-    """The norm as it is kept and saved: a number, or "inf", since JSON has no infinity."""
+    """The norm in a form that JSON can hold: a number, or "inf"."""
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Blur before subsampling, so that downsampling a feature map does not alias."""
+"""Anti-aliased downsampling: blur, then subsample."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ PADDINGS = ("reflect", "replicate", "zero")
 class BlurPool2D(keras.layers.Layer):
     """Blurs each channel with a fixed binomial kernel and keeps every `strides`-th pixel.
 
-    The kernel is the outer product of a row of Pascal's triangle with itself, its sum 1. Of the
-    `kernel_size - 1` pixels that the map is padded with, the smaller half goes before and the
-    larger half after, on either axis. The layer has no weights.
+    The kernel is the outer product of a row of Pascal's triangle with itself, normalized to sum 1.
+    Each axis is padded with `kernel_size - 1` pixels, the smaller half before and the larger half
+    after. The layer has no weights.
 
-    A NaN or infinite pixel makes the whole map of its channel in its image NaN or infinite, not
-    only the outputs whose window it lies in, because the layer multiplies by matrices for speed.
-    Other channels and other images are unaffected.
+    A NaN or infinite pixel spreads to the whole map of its channel in its image, not only to the
+    outputs whose window covers it, because the layer uses matrix products for speed. Other channels
+    and images are unaffected.
 
     Args:
         kernel_size: taps of the kernel along each axis, 1 (no blur) to 7.
         strides: step in pixels along both axes, at least 1.
-        padding: what lies beyond the border; `"reflect"`: the map mirrored, its border pixels not
-            repeated; `"replicate"`: the border pixels; `"zero"`: zeros.
+        padding: `"reflect"` mirrors the map without repeating its border pixels, `"replicate"`
+            repeats the border pixels, `"zero"` pads with zeros.
 
     Input shape:
         `(batch, height, width, channels)`; height and width may be unknown.
 
     Output shape:
-        `(batch, ceil(height / strides), ceil(width / strides), channels)`, of the layer's compute
-        dtype.
+        `(batch, ceil(height / strides), ceil(width / strides), channels)`, in the layer's
+        compute dtype.
 
     Raises:
-        ValueError: for an invalid argument, an input not of rank 4, or a map
-            that is too small to be reflected. (One whose size is unknown while a function is
-            compiled is reflected again and again, as NumPy does it.)
+        ValueError: for an invalid argument, an input that is not of rank 4, or a map too small to
+            reflect. (A map whose size is unknown at compile time is reflected repeatedly, as in
+            NumPy.)
 
     Example:
         >>> ramp = np.arange(8.0).reshape(1, 1, 8, 1)
@@ -63,11 +63,10 @@ class BlurPool2D(keras.layers.Layer):
         _, out_height, out_width, _ = self._output_shape(inputs.shape, ops.shape(inputs))
         _, height, width, channels = ops.shape(inputs)
         x = ops.cast(inputs, self.compute_dtype)
-        # One matrix product per axis. On CPUs, forward and backward take two thirds of the time of
-        # a padded depthwise convolution (bfloat16: an eighth; JAX: a thirtieth) and a sixth of that
-        # of sums of slices. No padded copy is needed. The convolution would keep a non-finite pixel
-        # within its window, but training and analysis reject such values anyway. It is only faster
-        # for sides above 112 on TensorFlow.
+        # One matrix product per axis, without a padded copy. On CPUs, forward and backward take two
+        # thirds of the time of a padded depthwise convolution (bfloat16: an eighth; JAX: a
+        # thirtieth), which is only faster for sides above 112 on TensorFlow. A convolution would
+        # confine a non-finite pixel to its window, but training and analysis reject such values.
         x = ops.reshape(x, (-1, height, width * channels))
         x = ops.matmul(self._matrix(height, x.dtype), x)
         x = ops.reshape(x, (-1, width, channels))
@@ -75,7 +74,7 @@ class BlurPool2D(keras.layers.Layer):
         return ops.reshape(x, (-1, out_height, out_width, channels))
 
     def _matrix(self, length, dtype):
-        """`(ceil(length / strides), length)`: how much of each pixel is in each output pixel."""
+        """`(ceil(length / strides), length)`: the weight of each pixel in each output."""
         centers = ops.arange(0, length, self.strides, dtype="int32")[:, None]
         pixels = ops.arange(length, dtype="int32")[None, :]
         before = (self.kernel_size - 1) // 2
@@ -87,7 +86,7 @@ class BlurPool2D(keras.layers.Layer):
         return matrix
 
     def _source(self, positions, length):
-        """The pixel that supplies the value at each position, or an index outside for none."""
+        """The index of the source pixel of each position; out of range for zero padding."""
         if self.padding == "replicate":
             return ops.clip(positions, 0, length - 1)
         if self.padding == "reflect":
@@ -115,7 +114,7 @@ class BlurPool2D(keras.layers.Layer):
         least = self.kernel_size // 2 + 1
         if self.padding == "reflect" and any(n is not None and n < least for n in shape[1:3]):
             raise ValueError(
-                f"{self.name!r} reflects the map at its border, which takes at least "
+                f"{self.name!r} reflects the map at its border, which needs at least "
                 f"{least}x{least} pixels for kernel_size={self.kernel_size}. "
                 f"Received: {shape[1]}x{shape[2]}. Give the network larger images, or the layer a "
                 "smaller kernel_size or padding='replicate'."

@@ -1,4 +1,4 @@
-"""Switch channels off."""
+"""Set channels to zero."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from keras_gappos.arguments import Tensor
 
 @keras.saving.register_keras_serializable(package="keras_gappos")
 class ChannelMask(keras.layers.Layer):
-    """Sets some channels to zero, in training and afterwards, and passes the others through.
+    """Sets some channels to zero, in training and inference, and passes the others through.
 
-    A channel that is switched off is zero even where it was NaN or infinite.
+    A masked channel is zero even where it was NaN or infinite.
 
     Args:
-        channels: indices of the channels, the last axis, each once: a list, a range or an array of
-            integers in [0, number of channels). None at all makes the layer an identity.
+        channels: distinct indices along the last axis: a list, range or array of integers in
+            [0, number of channels). If empty, the layer is an identity.
 
     Input shape:
-        `(batch, ..., channels)`, rank 2 or more, of any dtype, the number of channels known.
+        `(batch, ..., channels)`, rank 2 or more, any dtype. The number of channels must be known.
 
     Output shape:
-        Same as the input, and of the same dtype.
+        The input's shape and dtype.
 
     Raises:
-        ValueError: for channels that are not integers, are negative or repeated or, when the layer
-            is built, beyond those of the input; for an input of rank 1.
+        ValueError: for channels that are not integers, negative, repeated or, when the layer is
+            built, out of range; for an input of rank 1.
 
     Example:
         >>> mask = keras_gappos.layers.ChannelMask([0, 2])
@@ -48,7 +48,7 @@ class ChannelMask(keras.layers.Layer):
         self._check(input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Returns the inputs, some of their channels zero."""
+        """Returns the inputs with the masked channels set to zero."""
         if not self.channels:
             return inputs
         keep = keep_vector(self.channels, inputs.shape[-1])
@@ -70,21 +70,21 @@ class ChannelMask(keras.layers.Layer):
     def _check(self, shape):
         if len(shape) < 2 or shape[-1] is None:
             raise ValueError(
-                f"{self.name!r} needs an input (batch, ..., channels), the number of channels "
-                f"known. Received: shape={tuple(shape)}"
+                f"{self.name!r} needs an input (batch, ..., channels) with a known number of "
+                f"channels. Received: shape={tuple(shape)}"
             )
         channel_indices(self.channels, shape[-1])
 
 
 def channel_indices(channels: Iterable[int], total: int | None = None) -> tuple[int, ...]:
-    """Returns channels as a tuple of `int`, if they are indices that differ from one another.
+    """Returns channels as a tuple of `int`, if they are distinct indices.
 
     Args:
-        channels: iterable of integers, NumPy's too.
-        total: how many channels there are, or `None` if that is not known.
+        channels: iterable of integers, including NumPy's.
+        total: number of channels, or `None` if unknown.
 
     Raises:
-        ValueError: if they are not; the message names the first one that is wrong.
+        ValueError: if they are not; the message names the first invalid one.
     """
     try:
         values = list(channels)

@@ -1,4 +1,4 @@
-"""Shuffle the channels: their values are kept, their order is lost."""
+"""Shuffle the channels: keeps their values and removes their order."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ MODES = ("batch", "sample", "fixed")
 class ChannelPermutation(keras.layers.Layer):
     """Permutes the channels of its input, in training and in inference alike.
 
-    Placed after global pooling it destroys what is encoded in the order of the channels (above
-    all: absolute position) and keeps the set of their values.
+    After global pooling, it removes what the order of the channels encodes (above all, absolute
+    position) and keeps the set of their values.
 
     Args:
         mode: `"batch"`: a fresh permutation at every call, shared by the batch (the paper's
             PermuteNet); `"sample"`: a fresh one for every sample at every call; `"fixed"`: one
             permutation, drawn when the layer is built and saved with the model.
-        data_format: `"channels_last"` or `"channels_first"`; where the channels are. Defaults to
+        data_format: `"channels_last"` or `"channels_first"`: the channel axis. Defaults to
             `keras.config.image_data_format()`.
         seed: integer in [0, 2**32), or `None` for a different sequence at each construction. Two
-            layers with the same seed draw the same permutations (on one backend; TensorFlow draws
-            other ones under XLA). "fixed" means the same permutation everywhere.
+            layers with the same seed draw the same permutations on the same backend (TensorFlow
+            draws different ones under XLA). In mode "fixed" they are the same everywhere.
 
     Input shape:
         Rank 2 or more, any dtype: `(batch, channels)`, `(batch, height, width, channels)`,
         `(batch, channels, height, width)`, ... The number of channels must be known.
 
     Output shape:
-        Same as the input, and of the same dtype.
+        The input's shape and dtype.
 
     Raises:
         ValueError: for an unknown `mode` or `data_format`, a `seed` out of range, an input of
-            rank below 2 or one whose number of channels is unknown.
+            rank below 2 or with an unknown number of channels.
 
     Example:
         >>> layer = keras_gappos.layers.ChannelPermutation("fixed", seed=0)

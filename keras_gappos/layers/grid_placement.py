@@ -22,7 +22,7 @@ def place_on_grid(images: Tensor, cells: Tensor, grid_size: int) -> Tensor:
         grid_size: number of cells along each side, at least 1.
 
     Returns:
-        Tensor `(batch, grid_size * height, grid_size * width, channels)` of the images' dtype.
+        Tensor `(batch, grid_size * height, grid_size * width, channels)` with the images' dtype.
 
     Raises:
         ValueError: if, outside of a compiled function, a cell is not on the grid.
@@ -52,13 +52,12 @@ class GridPlacement(keras.layers.Layer):
         `i // grid_size`, column `i % grid_size`.
 
     Output shape:
-        `(batch, grid_size * height, grid_size * width, channels)`, of the images' dtype.
+        `(batch, grid_size * height, grid_size * width, channels)`, with the dtype of the images.
 
     Raises:
-        ValueError: if `grid_size` is below 1, if the images are not of rank 4, if there is not one
-            integer cell for each image, or, outside of a compiled function, if a cell is not on
-            the grid. (Inside one the values are unknown;
-            such an image appears on no cell.)
+        ValueError: if `grid_size` is below 1, the images are not of rank 4, there is not one
+            integer cell per image, or, outside of a compiled function, a cell is not on the grid.
+            (In a compiled function the values are unknown; such an image appears on no cell.)
 
     Example:
         >>> canvas = keras_gappos.layers.GridPlacement(2)(np.ones((1, 1, 1, 1)), np.array([2]))
@@ -80,8 +79,8 @@ class GridPlacement(keras.layers.Layer):
     def _check_shapes(self, images, cells):
         if len(images.shape) != 4 or None in images.shape[1:]:
             raise ValueError(
-                "`images` must be of shape (batch, height, width, channels), all but the batch "
-                f"known. Received: shape={tuple(images.shape)}"
+                "`images` must be of shape (batch, height, width, channels), known except for the "
+                f"batch. Received: shape={tuple(images.shape)}"
             )
         count, cells_shape = images.shape[0], tuple(cells.shape)
         known = None not in (count, *cells_shape)

@@ -26,15 +26,15 @@ def shift_images(
     Args:
         images: tensor `(batch, height, width, channels)` of any dtype.
         offsets: integer tensor `(batch, 2)` of pixels (down, right); negative ones move the content
-            up or left. They may exceed the image.
+            up or left. They may exceed the image size.
         fill_mode: how the border is filled, as in Keras' own augmentation layers:
             `"constant"` (`fill_value`), `"nearest"` (`aaaa|abcd|dddd`), `"reflect"`
             (`dcba|abcd|dcba`, the edge repeated) or `"wrap"` (`abcd|abcd|abcd`).
-        fill_value: the constant, in the images' units; for images of an integer dtype a whole
-            number that it can hold.
+        fill_value: the constant, in the images' units; for integer images, an integer within the
+            range of their dtype.
 
     Returns:
-        Tensor of the images' shape and dtype.
+        Tensor with the images' shape and dtype.
 
     Raises:
         ValueError: for an unknown `fill_mode`, a `fill_value` that the images' dtype cannot hold,
@@ -54,15 +54,15 @@ def shift_images(
 
 
 def _shift(xp, shape, images, offsets, fill_mode, fill_value):
-    """`shift_images` in the functions of `xp`, which is `keras.ops` or TensorFlow's NumPy.
+    """`shift_images` with the functions of `xp`, `keras.ops` or TensorFlow's NumPy.
 
     `shape` is `(height, width, channels)`, the offsets are int32.
     """
     height, width, channels = shape
     rows, row_inside = _sources(xp, offsets[:, :1], height, fill_mode)
     columns, column_inside = _sources(xp, offsets[:, 1:], width, fill_mode)
-    # One gather of whole pixels out of one long list of them. Counting the images by a sum also
-    # works where their number is not known yet.
+    # One gather of whole pixels from a flat list. The cumulative sum numbers the images even when
+    # the batch size is unknown.
     image = xp.cumsum(xp.ones_like(rows[:, :1]), axis=0, dtype="int32") - 1
     index = (image * height + rows)[:, :, None] * width + columns[:, None, :]
     pixels = xp.reshape(images, (-1, channels))
@@ -75,7 +75,7 @@ def _shift(xp, shape, images, offsets, fill_mode, fill_value):
 
 
 def _sources(xp, offsets, length, fill_mode):
-    """Which pixel of an axis comes to each place, and whether there is one; `(batch, length)`."""
+    """The source index of each pixel of an axis, and whether it exists; `(batch, length)`."""
     wanted = xp.subtract(xp.arange(length, dtype="int32")[None, :], offsets)
     if fill_mode == "wrap":
         return xp.mod(wanted, length), None
@@ -96,19 +96,19 @@ class RandomShift(keras.layers.Layer):
         fill_mode: how the border is filled: `"constant"`, `"nearest"`, `"reflect"` or
             `"wrap"`; see `shift_images`.
         fill_value: the constant, in the images' units.
-        seed: integer in [0, 2**32), or `None` for other shifts at each construction.
+        seed: integer in [0, 2**32), or `None` for different shifts at each construction.
 
     Input shape:
         `(batch, height, width, channels)`, or one image `(height, width, channels)`; any dtype.
 
     Output shape:
-        Same as the input, and of the same dtype: `uint8` stays `uint8`.
+        The input's shape and dtype: `uint8` stays `uint8`.
 
     Raises:
         ValueError: for a `max_shift` that is negative or not smaller than the image, an unknown
             `fill_mode`, a `fill_value` that the images' dtype cannot hold, a `seed` out of range.
 
-    In `tf.data.Dataset.map` it works on every backend; call it with `training=True` there.
+    It works in `tf.data.Dataset.map` on every backend; call it with `training=True` there.
 
     Example:
         >>> layer = keras_gappos.layers.RandomShift(4, seed=0)
@@ -133,13 +133,13 @@ class RandomShift(keras.layers.Layer):
         self._tensorflow_generator = None
 
     def __call__(self, images: Tensor, training: bool | None = None, **kwargs) -> Tensor:
-        """Shifts, on TensorFlow's tensors too when that is not the backend (in `tf.data`)."""
+        """Shifts the images; also takes TensorFlow tensors on other backends, for `tf.data`."""
         if _is_foreign_to_backend(images):
             return self._shift_in_tensorflow(images, training)
         return super().__call__(images, training=training, **kwargs)
 
     def call(self, images: Tensor, training: bool | None = False) -> Tensor:
-        """Returns the images, moved if `training`."""
+        """Returns the images, shifted if `training`."""
         self._check(images)
         if not training or not self.max_shift:
             return images
@@ -162,7 +162,7 @@ class RandomShift(keras.layers.Layer):
                 self._tensorflow_generator = tf.random.Generator.from_seed(seed)
         if None in images.shape[1:]:
             raise ValueError(
-                "In `tf.data`, on a backend other than TensorFlow, images must be of known size. "
+                "In `tf.data`, on a backend other than TensorFlow, the image size must be known. "
                 f"Received: shape={tuple(images.shape)}. Resize them first, or use `ensure_shape`."
             )
         offsets = self._tensorflow_generator.uniform(
@@ -235,7 +235,7 @@ def _as_tensor(values):
 
 
 def _is_foreign_to_backend(images):
-    """Whether it is a tensor of TensorFlow while Keras computes with something else."""
+    """Whether it is a TensorFlow tensor while Keras uses another backend."""
     tf = sys.modules.get("tensorflow")
     return keras.backend.backend() != "tensorflow" and tf is not None and tf.is_tensor(images)
 

@@ -1,4 +1,4 @@
-"""Resize a feature map to the size of another one."""
+"""Resize feature maps to the size of another tensor."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from keras_gappos.arguments import Tensor
 class ResizeLike(keras.layers.Layer):
     """Interpolates maps bilinearly to the height and width of a second input.
 
-    Pixels are squares whose centers lie at half-integers, as in PyTorch with `align_corners=False`
-    and in `tf.image.resize`; beyond the outermost centers the border pixels are repeated.
-    Shrinking does not smooth. The layer has no weights. As in `BlurPool2D`, a NaN or infinite pixel
-    can affect the whole map of its channel in its image, and nothing else.
+    Pixel centers are at half-integers, as in PyTorch with `align_corners=False` and in
+    `tf.image.resize`; border pixels are repeated beyond the outermost centers. Shrinking does not
+    smooth. The layer has no weights. As in `BlurPool2D`, a NaN or infinite pixel can spread to the
+    whole map of its channel in its image, and no further.
 
     Input shape:
-        Two inputs: maps `(batch, h, w, channels)`; and a tensor that gives the size,
-        `(batch, height, width, ...)`, whose values are not used. Sizes may be unknown.
+        Two tensors: maps `(batch, h, w, channels)`, and `(batch, height, width, ...)`, of which
+        only the size is used. Sizes may be unknown.
 
     Output shape:
-        `(batch, height, width, channels)`, of the layer's compute dtype.
+        `(batch, height, width, channels)`, in the layer's compute dtype.
 
     Raises:
-        ValueError: for maps that are not of rank 4.
+        ValueError: if the maps are not of rank 4.
 
     Example:
         >>> maps = np.array([[[[0.0], [4.0]]]])
@@ -40,8 +40,8 @@ class ResizeLike(keras.layers.Layer):
         _, height, width, channels = ops.shape(inputs)
         new_height, new_width = ops.shape(like)[1:3]
         x = ops.cast(inputs, self.compute_dtype)
-        # Products with a matrix, as in BlurPool2D: they take sizes that are known only while a
-        # compiled function runs, and XLA on TensorFlow has no gradient of the resizing operation.
+        # Matrix products, as in BlurPool2D: they allow sizes that are unknown at compile time, and
+        # TensorFlow's resize has no gradient under XLA.
         x = ops.reshape(x, (-1, height, width * channels))
         x = ops.matmul(self._matrix(height, new_height), x)
         x = ops.reshape(x, (-1, width, channels))
@@ -49,7 +49,7 @@ class ResizeLike(keras.layers.Layer):
         return ops.reshape(x, (-1, new_height, new_width, channels))
 
     def _matrix(self, old, new):
-        """`(new, old)`: how much of each old pixel is in each new one."""
+        """`(new, old)`: the weight of each old pixel in each new one."""
         pixels = ops.cast(ops.arange(old, dtype="int32"), "float32")
         centers = ops.cast(ops.arange(new, dtype="int32"), "float32") + 0.5
         scale = ops.cast(old, "float32") / ops.cast(new, "float32")

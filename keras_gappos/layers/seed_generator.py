@@ -15,10 +15,10 @@ from keras_gappos.arguments import Tensor
 class SeedGenerator(keras.random.SeedGenerator):
     """A `keras.random.SeedGenerator` for layers and models that are saved or distributed.
 
-    Keras keeps one state for all replicas of a `tf.distribute.Strategy`, which would all draw the
-    same numbers; and it leaves the state out of weights files, so that a reloaded model would
-    draw its first numbers again. Give one to a layer as an attribute and call `save` and `load`
-    in its `save_own_variables` and `load_own_variables`.
+    Keras shares one state among the replicas of a `tf.distribute.Strategy`, so that all draw the
+    same numbers, and does not save it, so that a reloaded model repeats its first draws. Assign one
+    to an attribute of a layer, and call `save` and `load` in its `save_own_variables` and
+    `load_own_variables`.
     """
 
     _KEY = "seed_generator_state"
@@ -32,7 +32,7 @@ class SeedGenerator(keras.random.SeedGenerator):
         context = tf.distribute.get_replica_context()
         if context is None:  # in the strategy's scope, but on no replica
             return seed
-        # Far apart, so that no replica's stream is that of a neighboring seed.
+        # Far apart, so that no replica draws what a neighboring seed draws.
         stride = ops.cast(context.replica_id_in_sync_group, seed.dtype) * 1_000_003
         return seed + ops.stack([stride, ops.zeros_like(stride)])
 

@@ -1,4 +1,4 @@
-"""Networks, built with the Functional API. All of them give logits."""
+"""Networks, built with the Functional API; all return logits."""
 
 from keras_gappos.models.deeplabv3 import deeplabv3
 from keras_gappos.models.gapnet import gapnet

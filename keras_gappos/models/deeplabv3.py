@@ -11,7 +11,7 @@ from keras_gappos.arguments import integer, one_of
 from keras_gappos.layers import ResizeLike
 from keras_gappos.models.resnet import backbone, batch_norm, conv
 
-# output stride -> rates of the dilated branches, so that they span the same part of the image
+# output stride -> rates of the dilated branches, which cover the same area of the image
 RATES = {8: (12, 24, 36), 16: (6, 12, 18)}
 
 
@@ -25,35 +25,34 @@ def deeplabv3(
 ) -> keras.Model:
     """Builds a DeepLabv3 on a ResNet.
 
-    The feature map, layer `"features"`, feeds five branches: a 1x1 convolution, three dilated
-    3x3 ones and, through the layer `"latent"`, the global pooling of all of it. They are
-    concatenated, projected, with 10 % dropout, and convolved once more (3x3, as in torchvision; the
-    paper has no such convolution). The logits are interpolated to the size of
-    the images.
+    The feature map, layer `"features"`, feeds five branches: a 1x1 convolution, three dilated 3x3
+    convolutions and global average pooling (layer `"latent"`). They are concatenated, projected,
+    subjected to 10 % dropout and a 3x3 convolution (as in torchvision; not in the paper), and
+    classified. The logits are interpolated to the size of the images.
 
     Args:
-        input_shape: `(height, width, channels)`; height and width may be `None`, and need not be
-            multiples of anything.
-        num_classes: number of logits of each pixel, at least 1; an ignored class is none of them.
+        input_shape: `(height, width, channels)`; height and width may be `None`, and may be any
+            size.
+        num_classes: number of logits per pixel, at least 1, not counting unlabeled pixels.
         depth: 18, 34 or 50.
         width: channels of the backbone's first stage; each branch has four times as many. 64 is
             the paper's.
-        output_stride: pixels of the image to one of the feature map, along each axis: 8 or 16.
-            Stages of the ResNet that would halve the map further are dilated instead. The
-            branches' rates are 12, 24, 36 for 8 and 6, 12, 18 for 16. A branch whose rate exceeds
-            the map sees one pixel of it at a time.
-        stem: as in `resnet`; "cifar", whose network has an output stride of 8, allows 8 alone.
+        output_stride: image pixels per pixel of the feature map, along each axis: 8 or 16. Stages
+            that would halve the map further are dilated instead. The branches' dilation rates are
+            12, 24, 36 for 8 and 6, 12, 18 for 16. A branch whose rate exceeds the map sees one
+            pixel at a time.
+        stem: as in `resnet`; "cifar" requires `output_stride=8`.
 
     Returns:
         A Functional `keras.Model` from images `(batch, height, width, channels)` to float32 logits
-        `(batch, height, width, num_classes)`. Whatever the output stride, its weights have the
-        same order, names and shapes, and the backbone's are those of `resnet`.
+        `(batch, height, width, num_classes)`. The weights have the same order, names and shapes for
+        both output strides, and the backbone's are those of `resnet`.
 
     Raises:
         ValueError: for an invalid argument.
 
-    Train it on batches of several images: a batch of one leaves the pooled branch's batch
-    normalization nothing but its offset.
+    Train on batches of at least two images: with one, the pooled branch's batch normalization
+    outputs only its offset.
 
     Example:
         >>> model = keras_gappos.models.deeplabv3((None, None, 3), num_classes=11, width=16)
@@ -77,7 +76,7 @@ def deeplabv3(
 
 
 def _spatial_pyramid(features, channels, rates):
-    """Atrous spatial pyramid pooling: what lies near and far around each pixel."""
+    """Atrous spatial pyramid pooling: context at several distances around each pixel."""
     branches = [_conv_block(features, channels, 1, "aspp0")]
     for index, rate in enumerate(rates, start=1):
         branches.append(_conv_block(features, channels, 3, f"aspp{index}", rate))

@@ -1,4 +1,4 @@
-"""GAPNet: global average pooling as the very last layer."""
+"""GAPNet: a ResNet that ends in global average pooling."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def gapnet(
 ) -> keras.Model:
     """Builds a GAPNet: a ResNet, a 3x3 convolution to the outputs, global average pooling.
 
-    There is no dense layer: each output is the average of one channel over the whole image. That
-    it can still name the cell of an image shows that the order of the channels encodes position.
+    There is no dense layer: each output is the mean of one channel over the whole image. It can
+    still name the cell of an image, because the order of the channels encodes position.
 
     Args:
         input_shape: `(height, width, channels)`; height and width may be `None`.

@@ -23,8 +23,8 @@ def permutenet(
 ) -> keras.Model:
     """Builds a PermuteNet: a ResNet with one `ChannelPermutation`.
 
-    With the permutation after global pooling the dense layer sees which values the channels have,
-    but not which channel has which: position is lost, the image class only in part.
+    With the permutation after global pooling, the dense layer sees the values of the channels but
+    not their order: position is lost, the image class only in part.
 
     Args:
         input_shape: `(height, width, channels)`; height and width may be `None`.
@@ -38,8 +38,8 @@ def permutenet(
 
     Returns:
         A Functional `keras.Model` from images to logits `(batch, num_outputs)`; its pooling layer
-        is named `"latent"`, its permutation `"permutation"`. Its outputs are random by design,
-        in inference too, unless the mode is `"fixed"`.
+        is named `"latent"`, its permutation `"permutation"`. Unless the mode is `"fixed"`, its
+        outputs are random by design, including in inference.
 
     Raises:
         ValueError: for an argument out of range.

@@ -1,4 +1,4 @@
-"""ResNets whose weights can come from PyTorch, with every layer named."""
+"""ResNets with named layers and PyTorch-compatible weights."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ def resnet(
         width: channels of the first stage, at least 1; 64 is the standard network.
         stem: `"cifar"`: 3x3 convolution, stride 1; `"canvas"`: 7x7, stride 2 (the paper's);
             `"imagenet"`: 7x7, stride 2, then a 3x3 max pool of stride 2.
-        downsampling: how the max pool and the stages halve the feature map; `"stride"`: by
-            strides; `"blur"`: by a `BlurPool2D` after a 2x2 max pool or a convolution of stride 1;
-            `"polyphase"`: by an `AdaptivePolyphasePool2D` there, the shortcut on the grid that the
-            main path chose. A stem's convolution keeps its stride. All three have the same
-            weights by order, name and shape.
+        downsampling: how the max pool and the stages halve the feature map. `"stride"`: with
+            strides; `"blur"`: with a `BlurPool2D` after a 2x2 max pool or stride-1 convolution;
+            `"polyphase"`: with an `AdaptivePolyphasePool2D` there, the shortcut on the main path's
+            grid. The stem's convolution keeps its stride. The weights of all three have the same
+            order, names and shapes.
 
     Returns:
         A Functional `keras.Model` from images `(batch, height, width, channels)` to logits
         `(batch, num_classes)`. The globally pooled vector is its layer `"latent"`.
 
     Raises:
-        ValueError: for an invalid argument; with "blur", for images so small
-            that a map to be halved is below 3x3.
+        ValueError: for an invalid argument; with "blur", for images so small that a map to halve is
+            below 3x3.
 
-    Padding is symmetric, as in PyTorch: a 3x3 convolution pads 1 before and 1 after, a 7x7 one 3.
-    It is with zeros, so that "polyphase" is invariant to circular shifts except where its
-    convolutions reach the border.
+    Padding is symmetric, as in PyTorch: 1 pixel on each side for 3x3 kernels, 3 for 7x7. It is with
+    zeros, so "polyphase" is invariant to circular shifts only where its convolutions do not reach
+    the border.
 
     Example:
         >>> model = keras_gappos.models.resnet(18, (32, 32, 3), num_classes=10, width=16)
@@ -85,13 +85,13 @@ def backbone(
 
     Args:
         depth, input_shape, width, stem, downsampling: as in `resnet`.
-        inserts: layers to put in, by place: a dictionary from `"stem"`, `"stage1"`, ...,
-            `"stage4"` to a layer that is applied to the output of that place.
-        output_stride: how many pixels of the image one of the features stands for, along each
-            axis: a power of 2 from the stem's stride to 8 times that; `None` is the latter. Stages
-            that would go beyond do not halve. Instead the 3x3 convolutions after the place of the
-            stride are dilated: for the same weights, every second pixel (or fourth, ...) of the
-            features is a pixel of the network that halves by "stride".
+        inserts: dictionary from a place, `"stem"` or `"stage1"` to `"stage4"`, to a layer to apply
+            to its output.
+        output_stride: image pixels per feature pixel along each axis: a power of 2 from the stem's
+            stride to 8 times that, the default. Stages that would exceed it do not halve the map;
+            the 3x3 convolutions after the removed stride are dilated instead. With the same
+            weights, every second (or fourth, ...) pixel of the features equals a pixel of the
+            network with strides.
 
     Returns:
         `(inputs, features)`, two Keras tensors; features are `(batch, h, w, channels)`.
@@ -148,11 +148,11 @@ def _stem(x, width, stem, downsampling):
 
 def _max_pool(x, downsampling):
     if downsampling == "stride":
-        # Zeros never win: the ReLU before them leaves nothing negative.
+        # Padding with zeros is safe: after a ReLU, nothing is negative.
         x = layers.ZeroPadding2D(1, data_format="channels_last", name="stem_pool_pad")(x)
         return layers.MaxPooling2D(3, 2, data_format="channels_last", name="stem_pool")(x)
-    # As the authors have it: Zhang's max pool is not padded, and so loses a row and a column before
-    # the blur; Chaman and Dokmanic's keeps the size, without which no shift is circular.
+    # As in the authors' code: Zhang's max pool is not padded and drops a row and a column before
+    # the blur; Chaman and Dokmanic's keeps the size, which invariance to circular shifts requires.
     padding = "valid" if downsampling == "blur" else "same"
     x = layers.MaxPooling2D(2, 1, padding, data_format="channels_last", name="stem_pool")(x)
     return _pool(x, x, downsampling, "stem_")
@@ -187,8 +187,8 @@ def _shortcut(x, channels, halve, grid, name):
     if not halve and x.shape[-1] == channels:
         return x
     if halve == "stride":
-        # Picking every second pixel and then convolving equals a 1x1 convolution of stride 2, whose
-        # gradient corrupts the heap on TensorFlow 2.21's CPU (oneDNN) for some batch sizes.
+        # Equal to a 1x1 convolution of stride 2, whose gradient corrupts the heap on TensorFlow
+        # 2.21's CPU (oneDNN) for some batch sizes.
         pick = layers.AveragePooling2D(
             1, 2, data_format="channels_last", name=f"{name}shortcut_pick"
         )
@@ -203,7 +203,7 @@ def _strides(halve):
 
 
 def _pool(x, grid, halve, name):
-    """Halves `x`, unless a stride does; "polyphase" on the grid where `grid` is largest."""
+    """Halves `x` unless a stride does; "polyphase" chooses its grid by the norms in `grid`."""
     if halve == "blur":
         return BlurPool2D(name=f"{name}blur")(x)
     if halve == "polyphase":
@@ -219,10 +219,10 @@ def conv(
     name: str,
     dilation: int = 1,
 ) -> keras.KerasTensor:
-    """A convolution without bias, padded as in PyTorch; one of strides and dilation is 1."""
+    """A convolution without bias, padded as in PyTorch; `strides` or `dilation` must be 1."""
     padding = "same"
     if strides > 1 and kernel_size > 1:
-        # "same" would pad an even-sized map on one side only, PyTorch pads both.
+        # "same" would pad an even-sized map on one side only; PyTorch pads both.
         pad = layers.ZeroPadding2D(
             kernel_size // 2, data_format="channels_last", name=f"{name}_pad"
         )

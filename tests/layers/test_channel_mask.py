@@ -73,5 +73,5 @@ def test_a_channel_beyond_the_inputs_is_refused(inputs):
 
 @pytest.mark.parametrize("shape", [(3,), (None, 2, None)])
 def test_an_input_without_a_known_channel_axis_is_refused(shape):
-    with pytest.raises(ValueError, match="number of channels known"):
+    with pytest.raises(ValueError, match="with a known number of channels"):
         ChannelMask([0])(keras.KerasTensor(shape))
