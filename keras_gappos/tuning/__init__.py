@@ -1,4 +1,4 @@
-"""Search for good settings with KerasTuner, which is imported when a name here is first used."""
+"""Hyperparameter search with KerasTuner, which is imported on first use."""
 
 import importlib
 

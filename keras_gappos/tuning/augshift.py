@@ -1,4 +1,4 @@
-"""AugShift's settings, for KerasTuner."""
+"""A KerasTuner hypermodel of AugShift's settings."""
 
 from keras_gappos import models, training
 from keras_gappos.analysis.consistency.callback import ShiftConsistencyCallback
@@ -21,15 +21,15 @@ AUGSHIFT_SPACE = {
     "fill_mode": Choices(FILL_MODES, "constant", "what comes in at the border"),
     "flip": Choices((True, False), True, "mirror half of the training images left to right"),
 }
-_MIN_BLUR_SIDE = 9  # pixels; below it, a ResNet's last map to be blurred is too small for that
+_MIN_BLUR_SIDE = 9  # pixels; below it, a ResNet's last map is too small to blur
 
 
 class AugShiftHyperModel(ClassifierHyperModel):
     """ResNets trained with AugShift, as a `keras_tuner.HyperModel`.
 
-    A trial trains with SGD whose learning rate falls to 0 with the trial's last step, and reports,
-    after each epoch, `val_accuracy` and `val_shift_consistency`, both in [0, 1]. The search space,
-    in which "if named" stays at its default unless `space` names it:
+    A trial trains with SGD, whose learning rate falls to 0 by the last step, and reports
+    `val_accuracy` and `val_shift_consistency`, in [0, 1], after each epoch. The search space;
+    settings marked "if named" are searched only if `space` names them:
 
     | setting | values | default | what it is |
     |---|---|---|---|
@@ -46,22 +46,22 @@ class AugShiftHyperModel(ClassifierHyperModel):
     | `flip` | True, False | True | mirror half of the training images left to right |
 
     Args:
-        input_shape: `(height, width, channels)` of one image. Shifts stay smaller than the image,
-            and there is no "blur" where the smaller side is below 9 pixels.
+        input_shape: `(height, width, channels)` of one image. The space has only shifts smaller
+            than the image, and no "blur" if a side is below 9 pixels.
         num_classes: number of classes, at least 2.
-        space: narrows the search: a dictionary of names of the table to a value, which fixes the
-            setting, a list of values to choose among, or `(low, high)`.
-        measure_shift: largest shift in pixels, on each axis, of the pairs that
-            `val_shift_consistency` compares, whatever a trial trains with.
-        consistency_images: number of validation images it is measured on, the first ones.
-        seed: integer, at least 0, of the weights, the batches, the flips and the shifts.
-        jit_compile: `"auto"`, `True` or `False`, as Keras' `compile` takes it.
-        epochs: passes over the training images of a trial, where the tuner does not say.
+        space: narrows the search: a dictionary from a setting of the table to a value, which fixes
+            it, a list of values, or `(low, high)`.
+        measure_shift: largest shift in pixels along each axis in `val_shift_consistency`, for all
+            trials.
+        consistency_images: number of validation images to measure it on, from the first.
+        seed: integer, at least 0, for the weights, batches, flips and shifts.
+        jit_compile: `"auto"`, `True` or `False`, as in `keras.Model.compile`.
+        epochs: passes over the training images per trial, unless the tuner sets it.
         name: the hypermodel's name.
 
     Raises:
-        ValueError: for a space with an unknown name, with values out of the table's, or with none
-            left; for another argument out of range.
+        ValueError: for a space with an unknown name, values outside the table, or no values; for
+            another argument out of range.
 
     Example:
         >>> images, labels = keras_gappos.data.load("digits", "train", limit=300)
@@ -96,7 +96,7 @@ class AugShiftHyperModel(ClassifierHyperModel):
 
     @property
     def identity(self):
-        """As the base class's, with the measurement."""
+        """The base class's, plus the measurement."""
         measured = {
             "measure_shift": self.measure_shift,
             "consistency_images": self.consistency_images,

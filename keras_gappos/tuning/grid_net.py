@@ -1,9 +1,11 @@
-"""The settings of GAPNet and PermuteNet, for KerasTuner."""
+"""A KerasTuner hypermodel of GAPNet's and PermuteNet's settings."""
 
 import keras
 
 from keras_gappos import models, training
 from keras_gappos.arguments import integer, one_of
+from keras_gappos.layers.channel_permutation import MODES
+from keras_gappos.models.resnet import PLACES
 from keras_gappos.training.grid_task import TASKS
 from keras_gappos.tuning.hypermodel import ClassifierHyperModel, check_image_shape
 from keras_gappos.tuning.space import Choices, Range
@@ -16,26 +18,16 @@ GRID_NET_SPACE = {
     "flip": Choices((True, False), True, "mirror half of the training images left to right"),
 }
 PERMUTATION_SPACE = {
-    "permute_at": Choices(
-        ("stem", "stage1", "stage2", "stage3", "stage4", "pool"),
-        "pool",
-        "its place",
-        searched=False,
-    ),
-    "mode": Choices(
-        ("batch", "sample", "fixed"),
-        "batch",
-        "a fresh order for each, or one for good",
-        searched=False,
-    ),
+    "permute_at": Choices(PLACES, "pool", "its place", searched=False),
+    "mode": Choices(MODES, "batch", "a new permutation for each, or a fixed one", searched=False),
 }
 
 
 class GridNetHyperModel(ClassifierHyperModel):
-    """GAPNet or PermuteNet on images that stand on a grid, as a `keras_tuner.HyperModel`.
+    """GAPNet or PermuteNet on images on a grid, as a `keras_tuner.HyperModel`.
 
-    A trial reports `val_accuracy`, in [0, 1], after each epoch. The search space, in which "if
-    named" stays at its default unless `space` names it, and the last two are PermuteNet's alone:
+    A trial reports `val_accuracy`, in [0, 1], after each epoch. The search space; settings marked
+    "if named" are searched only if `space` names them, and the last two are PermuteNet's only:
 
     | setting | values | default | what it is |
     |---|---|---|---|
@@ -45,25 +37,24 @@ class GridNetHyperModel(ClassifierHyperModel):
     | `depth` | 18, 34, 50 | 18 | depth of the ResNet; if named |
     | `flip` | True, False | True | mirror half of the training images left to right |
     | `permute_at` | stem, stage1, stage2, stage3, stage4, pool | pool | its place; if named |
-    | `mode` | batch, sample, fixed | batch | a fresh order for each, or one for good; if named |
+    | `mode` | batch, sample, fixed | batch | a new permutation for each, or a fixed one; if named |
 
     Args:
         image_shape: `(height, width, channels)` of one image.
-        num_classes: number of the images' classes, at least 2; the outputs, if the task is "class".
+        num_classes: number of image classes, at least 2.
         network: `"gapnet"` or `"permutenet"`.
         grid_size: number of cells along each side of the canvas, at least 1.
         task: `"location"` or `"class"`, as in `keras_gappos.GridTask`.
-        space: narrows the search: a dictionary of names of the table to a value, which fixes the
-            setting, a list of values to choose among, or `(low, high)`.
-        seed: integer, at least 0, of the weights, the batches, the flips, the cells and the
-            permutations.
-        jit_compile: `"auto"`, `True` or `False`, as Keras' `compile` takes it.
-        epochs: passes over the training images of a trial, where the tuner does not say.
+        space: narrows the search: a dictionary from a setting of the table to a value, which fixes
+            it, a list of values, or `(low, high)`.
+        seed: integer, at least 0, for the weights, batches, flips, cells and permutations.
+        jit_compile: `"auto"`, `True` or `False`, as in `keras.Model.compile`.
+        epochs: passes over the training images per trial, unless the tuner sets it.
         name: the hypermodel's name.
 
     Raises:
-        ValueError: for a space with an unknown name, with values out of the table's, or with none
-            left; for another argument out of range.
+        ValueError: for a space with an unknown name, values outside the table, or no values; for
+            another argument out of range.
 
     Example:
         >>> hypermodel = keras_gappos.tuning.GridNetHyperModel(
@@ -97,7 +88,7 @@ class GridNetHyperModel(ClassifierHyperModel):
 
     @property
     def identity(self):
-        """As the base class's, with the task."""
+        """The base class's, plus the task."""
         task = {"network": self.network, "grid_size": self.grid_size, "task": self.task}
         return super().identity | task
 
@@ -119,9 +110,9 @@ class GridNetHyperModel(ClassifierHyperModel):
         return getattr(models, self.network)(canvas, outputs, **arguments)
 
     def make_optimizer(self, values):
-        """Adam, as the paper's authors use it."""
+        """Adam with the paper's settings."""
         return keras.optimizers.Adam(values["learning_rate"], beta_1=0.5)
 
     def learning_rate(self, values, steps):
-        """The same at all steps."""
+        """A constant."""
         return values["learning_rate"]

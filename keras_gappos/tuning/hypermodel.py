@@ -1,4 +1,4 @@
-"""What the hypermodels of image classifiers share: the search space, the batches, the failures."""
+"""The base of the hypermodels of image classifiers: search space, batches, failures."""
 
 import keras
 import keras_tuner
@@ -10,19 +10,19 @@ from keras_gappos.tuning.space import narrow
 
 
 class ClassifierHyperModel(keras_tuner.HyperModel):
-    """Base of the hypermodels whose trials train on arrays of images and labels.
+    """Base class of hypermodels that train on arrays of images and labels.
 
-    A subclass says what is trained in `make_model`, `make_optimizer` and `learning_rate`. Its space
-    has a `batch_size`, of `Choices`, and may have a `flip`.
+    A subclass implements `make_model`, `make_optimizer` and `learning_rate`. Its space must have
+    `Choices` of `batch_size`, and may have `flip`.
 
     Args:
         full_space: dictionary of names to the dimensions of `keras_gappos.tuning.space`.
         space: narrows it; see `keras_gappos.tuning.space.narrow`.
         image_shape: `(height, width, channels)` of one image.
-        num_classes: number of the labels' classes, at least 2.
-        seed: integer, at least 0, of the weights, the batches and the flips of every trial.
-        jit_compile: as Keras' `compile` takes it.
-        epochs: passes over the training images where `fit` is not told how many.
+        num_classes: number of classes, at least 2.
+        seed: integer, at least 0, for the weights, batches and flips of every trial.
+        jit_compile: as in `keras.Model.compile`.
+        epochs: passes over the training images, unless `fit` sets it.
         name: the hypermodel's name.
     """
 
@@ -39,7 +39,7 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
 
     @property
     def identity(self):
-        """What identifies a search with this hypermodel, a dictionary."""
+        """A dictionary that identifies a search with this hypermodel."""
         return {
             "image_shape": self.image_shape,
             "num_classes": self.num_classes,
@@ -51,11 +51,7 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         }
 
     def values(self, hp):
-        """The settings of a trial, entered in its `keras_tuner.HyperParameters`.
-
-        Returns:
-            A dictionary of names to values.
-        """
+        """The settings of a trial by name, registered in its `keras_tuner.HyperParameters`."""
         return {name: dimension.declare(hp, name) for name, dimension in self.space.items()}
 
     def build(self, hp):
@@ -65,8 +61,8 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
             hp: the trial's `keras_tuner.HyperParameters`.
 
         Returns:
-            A `keras.Model` that is fitted on plain images and labels. Its optimizer is built, so
-            that a checkpoint's momenta can be loaded.
+            A compiled `keras.Model` for images and labels. Its optimizer is built, so that a
+            checkpoint's momenta can be loaded.
         """
         keras.utils.set_random_seed(self.seed)
         values = self.values(hp)
@@ -76,19 +72,19 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         return model
 
     def make_model(self, values):
-        """The uncompiled model of these settings, for labels of integers; it gives logits."""
+        """The uncompiled model of these settings, which returns logits."""
         raise NotImplementedError
 
     def make_optimizer(self, values):
-        """The optimizer, whose learning rate `fit` sets."""
+        """The optimizer; `fit` sets its learning rate."""
         raise NotImplementedError
 
     def learning_rate(self, values, steps):
-        """The learning rate, or its schedule, of a training of `steps` steps."""
+        """The learning rate or schedule for `steps` training steps."""
         raise NotImplementedError
 
     def callbacks(self, images):
-        """Callbacks for these validation images that enter metrics into the logs."""
+        """Callbacks that add metrics on these validation images to the logs."""
         return []
 
     def fit(
@@ -103,26 +99,25 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         callbacks=(),
         **kwargs,
     ):
-        """Trains the model of a trial; `Tuner.search` hands its arguments on to here.
+        """Trains the model of a trial; `Tuner.search` passes its arguments on.
 
         Args:
             hp: the trial's `keras_tuner.HyperParameters`.
-            model: what `build` gave; its weights, and the optimizer's, may have been loaded.
-            x: images `(n, height, width, channels)`, floats, as the network takes them.
-            y: labels `(n,)`, integers.
+            model: the result of `build`, with or without loaded weights.
+            x: float images `(n, height, width, channels)`, preprocessed for the network.
+            y: integer labels `(n,)`.
             validation_data: `(images, labels)` to score on after each epoch.
-            epochs: passes over the images, those before `initial_epoch` included; `None` is the
-                hypermodel's own.
-            initial_epoch: passes that the model's weights have had already.
-            callbacks: Keras callbacks; the trial's metrics are in their logs.
-            **kwargs: as `keras.Model.fit` takes them; the batch size is the trial's.
+            epochs: passes over the images, including those before `initial_epoch`; `None` is the
+                hypermodel's `epochs`.
+            initial_epoch: passes that the model was already trained for.
+            callbacks: Keras callbacks; their logs have the trial's metrics.
+            **kwargs: other arguments of `keras.Model.fit`, except `batch_size`.
 
         Returns:
             The `keras.callbacks.History`.
 
         Raises:
-            keras_tuner.errors.FatalValueError: for data that do not fit, which ends a search; it is
-                a `ValueError`.
+            keras_tuner.errors.FatalValueError: a `ValueError` for invalid data; ends the search.
             keras_tuner.errors.FailedTrialError: if the loss becomes infinite or NaN.
         """
         values = self.values(hp)
@@ -130,8 +125,8 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
             epochs = self.epochs if epochs is None else integer("epochs", epochs, 1)
             initial_epoch = integer("initial_epoch", initial_epoch, 0, below=epochs)
             (images, labels), validation_data = self.checked(x, y, validation_data)
-            _refuse_batch_size(kwargs)
-        except ValueError as error:  # for which KerasTuner would go on with the next trial
+            _reject_batch_size(kwargs)
+        except ValueError as error:  # KerasTuner would continue with the next trial
             raise keras_tuner.errors.FatalValueError(str(error)) from error
         batches = TrainingBatches(
             images, labels, values["batch_size"], values.get("flip", False), self.seed
@@ -139,7 +134,7 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         self._begin_at(model, values, initial_epoch * len(batches), epochs * len(batches))
         return model.fit(
             batches,
-            shuffle=False,  # it would be Keras' own, which no seed of ours tells
+            shuffle=False,  # `batches` are shuffled by our seed
             validation_data=validation_data,
             validation_batch_size=values["batch_size"],
             epochs=epochs,
@@ -154,10 +149,10 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         )
 
     def _begin_at(self, model, values, step, steps):
-        """Puts the optimizer, with the momenta it has, at `step` of a training of `steps`."""
+        """Sets the schedule of `steps` steps and starts at `step`; keeps the momenta."""
         model.optimizer.learning_rate = self.learning_rate(values, steps)
         model.optimizer.iterations.assign(step)
-        # A training step that Keras has traced already has the former schedule in it.
+        # Compile again: a traced training step would use the previous schedule.
         self._compile(model, model.optimizer)
 
     def _compile(self, model, optimizer):
@@ -165,16 +160,16 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=self.jit_compile)
 
     def checked(self, x, y, validation_data):
-        """Data that `fit` takes, as arrays.
+        """Validates the data of `fit`, and returns them as arrays.
 
         Args:
             x, y, validation_data: as in `fit`.
 
         Returns:
-            A list of two pairs of images and labels.
+            A list of two pairs of images and labels: training and validation.
 
         Raises:
-            ValueError: for data that do not fit each other, the hypermodel or its space.
+            ValueError: if they do not match each other, the hypermodel or its space.
         """
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
             raise ValueError(
@@ -196,7 +191,7 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
                 )
             check_class_labels(labels, len(images), self.num_classes)
         count, largest = len(pairs[0][0]), max(self.space["batch_size"].values)
-        if largest > count:  # one trial or another would get it
+        if largest > count:
             raise ValueError(
                 "`batch_size` must not exceed the number of training images: use more images, or "
                 f"narrow the search space. Received: batch_size of up to {largest}, {count} images"
@@ -208,14 +203,14 @@ def check_image_shape(name, shape):
     """Returns `(height, width, channels)` as a tuple of integers.
 
     Raises:
-        ValueError: if it is anything else; the message names the argument.
+        ValueError: for anything else; the message names the argument.
     """
     if not isinstance(shape, (tuple, list)) or len(shape) != 3:
         raise ValueError(f"`{name}` must be (height, width, channels). Received: {name}={shape!r}")
     return tuple(integer(name, side, 1) for side in shape)
 
 
-def _refuse_batch_size(arguments):
+def _reject_batch_size(arguments):
     if "batch_size" in arguments:
         raise ValueError(
             "`batch_size` is a setting of the trials: narrow the search space, for instance by "

@@ -1,4 +1,4 @@
-"""What a search looks for: accurate enough, then most consistent, then the earlier trial."""
+"""The objectives of a search, and how trials are ranked by them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 ABOVE_FLOOR = "consistency_above_floor"
 OBJECTIVES = ("val_accuracy", "val_shift_consistency", ABOVE_FLOOR)
 TUNERS = ("random", "hyperband", "bayesian")
-_DIGITS = 6  # to which accuracies and consistencies, which are float32, are compared
+_DIGITS = 6  # decimals compared; the scores are float32
 
 
 def score_above_floor(
@@ -17,8 +17,8 @@ def score_above_floor(
 ) -> np.ndarray:
     """Scores for the objective "consistency_above_floor".
 
-    Trainings whose accuracy is at most `tolerance` below the best one are ordered by consistency.
-    All others score lower, in the order of their accuracies.
+    Accuracies at most `tolerance` below the best one score their consistency. All others score
+    lower, by accuracy.
 
     Args:
         accuracies: array `(n,)`, in [0, 1].
@@ -49,11 +49,11 @@ def objective_scores(
 
 
 def best_first(scores: Sequence[float], order: Sequence[float]) -> list[int]:
-    """Indices of the trainings, best first.
+    """Indices of the scores, best first.
 
     Args:
-        scores: one for each training, in [-1, 1].
-        order: numbers that decide between equal scores: the smaller one is better.
+        scores: numbers in [-1, 1].
+        order: on a tie, the score with the smaller number comes first.
     """
     keys = [(-round(float(score), _DIGITS), number) for score, number in zip(scores, order)]
     return sorted(range(len(keys)), key=keys.__getitem__)

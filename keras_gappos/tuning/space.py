@@ -1,4 +1,4 @@
-"""Search spaces: which values a setting may take, and how a user narrows them."""
+"""Search spaces: the values of each setting, and how to narrow them."""
 
 import dataclasses
 import math
@@ -11,13 +11,13 @@ from keras_gappos.arguments import one_of
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """Some values, of which each trial takes one.
+    """A setting with a fixed list of values.
 
     Attributes:
-        values: all values there are.
-        default: that of a setting that is not searched.
-        about: what the setting is, in a few words.
-        searched: whether it is searched without being named.
+        values: the values, a tuple.
+        default: the value if the setting is not searched.
+        about: a short description.
+        searched: whether the setting is searched by default.
     """
 
     values: tuple
@@ -26,10 +26,10 @@ class Choices:
     searched: bool = True
 
     def narrow(self, name, given):
-        """These choices without those that a value, or a list of values, leaves out."""
+        """The choices that remain for a value, or a list of values."""
         if isinstance(given, tuple):
             raise ValueError(
-                f"`space[{name!r}]` must be a value or a list of values, out of {self.values}. "
+                f"`space[{name!r}]` must be a value or a list of values of {self.values}. "
                 f"Received: {given}"
             )
         values = tuple(self._checked(name, value, given) for value in _some(name, given))
@@ -38,17 +38,17 @@ class Choices:
 
     def _checked(self, name, value, given):
         value = value.item() if isinstance(value, np.generic) else value
-        for known in self.values:  # of the same type, too: True is not 1
+        for known in self.values:  # compare types, too: True is not 1
             if type(value) is type(known) and value == known:
                 return known
-        raise ValueError(f"`space[{name!r}]` must be out of {self.values}. Received: {given!r}")
+        raise ValueError(f"`space[{name!r}]` must be in {self.values}. Received: {given!r}")
 
     def declare(self, hp, name):
-        """The value of a trial's `keras_tuner.HyperParameters`, in which it is entered."""
+        """Registers the setting in `keras_tuner.HyperParameters`, and returns its value."""
         values = self.values if self.searched else (self.default,)
         if len(values) == 1:
             return hp.Fixed(name, values[0])
-        if isinstance(values[0], bool):  # which `Choice` would make integers
+        if isinstance(values[0], bool):  # `Choice` would convert them to integers
             return hp.Boolean(name, default=self.default)
         return hp.Choice(name, list(values), default=self.default)
 
@@ -58,14 +58,13 @@ class Choices:
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """All numbers between two, ends included.
+    """A setting with all numbers in [low, high].
 
     Attributes:
-        low, high: the ends.
-        default: the usual value.
-        about: what the setting is, in a few words.
-        is_integer: whether only integers count; else all numbers do, and each power of ten is as
-            likely as the next.
+        low, high: the bounds, inclusive.
+        default: the value if the setting is not searched.
+        about: a short description.
+        is_integer: whether only integers count; real numbers are sampled on a log scale.
     """
 
     low: float
@@ -73,10 +72,10 @@ class Range:
     default: float
     about: str = ""
     is_integer: bool = False
-    searched = True  # ranges always are
+    searched = True
 
     def narrow(self, name, given):
-        """This range from a lower to a higher end, or, as `Choices`, some values of it only."""
+        """The range between new bounds `(low, high)`, or `Choices` for a value or a list."""
         if not isinstance(given, tuple):
             values = tuple(self._checked(name, value, given) for value in _some(name, given))
             nearest = min(values, key=lambda value: abs(value - self.default))
@@ -86,8 +85,7 @@ class Range:
         low, high = (self._checked(name, value, given) for value in given)
         if low > high:
             raise ValueError(
-                f"`space[{name!r}]` must be (low, high), and leave something between them. "
-                f"Received: {given}"
+                f"`space[{name!r}]` must be (low, high) with low <= high. Received: {given}"
             )
         if low == high:
             return Choices((low,), low, self.about)
@@ -106,7 +104,7 @@ class Range:
         return int(value) if self.is_integer else float(value)
 
     def declare(self, hp, name):
-        """The value of a trial's `keras_tuner.HyperParameters`, in which it is entered."""
+        """Registers the setting in `keras_tuner.HyperParameters`, and returns its value."""
         if self.is_integer:
             return hp.Int(name, self.low, self.high, default=self.default)
         return hp.Float(name, self.low, self.high, default=self.default, sampling="log")
@@ -117,19 +115,19 @@ class Range:
 
 
 def narrow(space, given):
-    """A search space with less in it.
+    """Narrows a search space.
 
     Args:
-        space: dictionary of names to `Choices` and `Range`s.
-        given: dictionary of some of these names to a value (fixes the setting), a list of values,
-            or `(low, high)`; `None` leaves the space as it is.
+        space: dictionary from name to `Choices` or `Range`.
+        given: dictionary from some of these names to a value (fixes the setting), a list of values,
+            or `(low, high)`; `None` keeps the whole space.
 
     Returns:
-        A dictionary as `space`. Defaults that are no longer in it are replaced by the nearest
-        numbers that are, or by the first choice.
+        The narrowed space. A default outside it is replaced by the nearest number in it, or by the
+        first choice.
 
     Raises:
-        ValueError: for an unknown name, values of another type or out of bounds, or nothing left.
+        ValueError: for an unknown name, a value of the wrong type or out of bounds, or no values.
 
     Example:
         >>> space = narrow({"width": Range(8, 64, 16, is_integer=True)}, {"width": (32, 48)})
@@ -138,7 +136,7 @@ def narrow(space, given):
     """
     if not isinstance(given, dict | None):
         raise ValueError(
-            "`space` must be a dictionary of settings to what is left of them, such as "
+            "`space` must be a dictionary from settings to their values, such as "
             f"{{{next(iter(space))!r}: [...]}}. Received: {given!r}"
         )
     narrowed = dict(space)
@@ -149,16 +147,16 @@ def narrow(space, given):
 
 
 def parse_space(items):
-    """Reads the command line's spelling of what `narrow` takes.
+    """Parses the command line's `--space`.
 
     Args:
         items: strings: `"width=16"`, `"width=8,16"`, or `"learning_rate=0.03:0.3"`.
 
     Returns:
-        A dictionary.
+        A dictionary for `narrow`.
 
     Raises:
-        ValueError: for another spelling, or a name that comes twice.
+        ValueError: for any other form, or a repeated name.
 
     Example:
         >>> parse_space(["width=8,16", "learning_rate=0.03:0.3", "flip=true"])
@@ -183,14 +181,7 @@ def parse_space(items):
 
 
 def format_space(space):
-    """A search space as a Markdown table.
-
-    Args:
-        space: dictionary of names to `Choices` and `Range`s.
-
-    Returns:
-        Its lines, a list of strings.
-    """
+    """The lines of a Markdown table of a search space, as `narrow` takes it."""
     lines = ["| setting | values | default | what it is |", "|---|---|---|---|"]
     for name, dimension in space.items():
         about = dimension.about if dimension.searched else f"{dimension.about}; if named"
@@ -199,15 +190,15 @@ def format_space(space):
 
 
 def _some(name, given):
-    """The values of a list, or of one value."""
+    """The given values as a list."""
     values = given if isinstance(given, list) else [given]
     if not values:
-        raise ValueError(f"`space[{name!r}]` must leave a value. Received: []")
+        raise ValueError(f"`space[{name!r}]` must have a value. Received: []")
     return values
 
 
 def _parsed(text):
-    """A bool, an integer, a finite number, or the text itself."""
+    """The text as a bool, an integer, a finite number, or itself."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):

@@ -1,4 +1,4 @@
-"""Makes the tuners of a search."""
+"""Creates tuners whose searches can resume."""
 
 from __future__ import annotations
 
@@ -32,37 +32,37 @@ def make_tuner(
     strategy: object = None,
     details: dict | None = None,
 ) -> keras_tuner.Tuner:
-    """Makes a tuner whose `search` resumes after a kill, and can share its trials among processes.
+    """Creates a tuner whose `search` resumes after a kill and can use several processes.
 
-    Unlike KerasTuner's own, it can be killed at any moment, a trial that diverges is recorded as
-    failed without ending the search, and Hyperband continues from a trial's last epoch. Where
-    `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT` are set, this process
-    is the search's chief or a worker; see `keras_gappos.tuning.resumable.chief`.
+    Unlike KerasTuner's tuners, it can be killed at any moment, a trial that diverges fails without
+    ending the search, and Hyperband continues from a trial's last epoch. If `KERASTUNER_TUNER_ID`,
+    `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT` are set, this process is the chief or a
+    worker; see `keras_gappos.tuning.resumable.chief`.
 
     Args:
         kind: `"random"`, `"hyperband"` or `"bayesian"`.
         hypermodel: a `keras_tuner.HyperModel`, such as `AugShiftHyperModel`.
-        objective: what is best: `"val_accuracy"`; `"val_shift_consistency"`; or
-            `"consistency_above_floor"`, the most consistent of those whose accuracy is within
-            `tolerance` of the best one's.
+        objective: what to maximize: `"val_accuracy"`, `"val_shift_consistency"`, or
+            `"consistency_above_floor"`: the consistency of the trials whose accuracy is within
+            `tolerance` of the best.
         directory: folder of the search.
-        trials: number of trials; `None` is 20, or as many as Hyperband makes.
-        epochs: passes over the data of a trial; for Hyperband, of its longest ones.
+        trials: number of trials; `None` is 20, or Hyperband's own number.
+        epochs: passes over the data per trial; for Hyperband, of the longest trials.
         tolerance: in percentage points.
         factor: Hyperband trains 1 in `factor` trials `factor` times longer; at least 2.
-        seed: integer, at least 0, of the choices.
-        listener: function of the oracle, called when a trial has begun or ended; or `None`.
-        strategy: a distribution strategy with a `scope`, in which models are built and trained.
-        details: dictionary, for JSON, of what else identifies the search, such as the number of
-            images. A search with other details must have another directory.
+        seed: integer, at least 0, for the choices.
+        listener: function of the oracle, called when a trial starts or ends; or `None`.
+        strategy: a distribution strategy with a `scope` to build and train models in.
+        details: JSON-compatible dictionary of what else identifies the search, such as the number
+            of images. A search with different details needs another directory.
 
     Returns:
-        A `keras_tuner.Tuner`. After a worker's `search`, too, it has the best settings and models
-        of the whole search.
+        A `keras_tuner.Tuner`. After `search`, it has the best settings and models of the whole
+        search, in a worker, too.
 
     Raises:
-        ValueError: for an argument out of range, or a directory of another search; a worker's
-            `search` compares with its chief's.
+        ValueError: for an argument out of range, or the directory of another search. A worker
+            compares with its chief's in `search`.
 
     Example: see `AugShiftHyperModel`.
     """
@@ -74,7 +74,7 @@ def make_tuner(
         raise ValueError(f"`tolerance` must be at least 0. Received: tolerance={tolerance}")
     arguments = {
         "objective": keras_tuner.Objective(objective, "max"),
-        "seed": integer("seed", seed, 0) + 1,  # KerasTuner takes 0 for none
+        "seed": integer("seed", seed, 0) + 1,  # KerasTuner treats 0 as no seed
     }
     if kind == "hyperband":
         oracle: ResumableOracle = HyperbandOracle(max_epochs=epochs, factor=factor, **arguments)
@@ -94,20 +94,20 @@ def make_tuner(
         **getattr(hypermodel, "identity", {}),
         **(details or {}),
     }
-    with contextlib.redirect_stdout(io.StringIO()):  # it says what it reloads
+    with contextlib.redirect_stdout(io.StringIO()):  # hides "Reloading Tuner"
         return ResumableTuner(oracle, hypermodel, epochs, directory, strategy, identity)
 
 
 def count_epochs(
     kind: str, trials: int | None = None, epochs: int = 10, factor: int = 3
 ) -> list[int]:
-    """The epochs that each trial of a search trains, in the order of the trials.
+    """The number of epochs that each trial of a search trains, in order.
 
     Args:
         kind, trials, epochs, factor: as in `make_tuner`.
 
     Returns:
-        A list of integers; for Hyperband those after a trial's initial epoch.
+        A list of integers; for Hyperband, without the epochs before a trial's initial epoch.
     """
     if kind != "hyperband":
         return [epochs] * (trials or _DEFAULT_TRIALS)

@@ -201,13 +201,13 @@ def test_bad_arguments_are_named(arguments, message):
         ((2, 8, 8, 1), (2, 8, 8), "`reference` must have the batch, height and width"),
     ],
 )
-def test_inputs_that_do_not_fit_are_refused(shape, reference, message, call):
+def test_inputs_that_do_not_fit_are_rejected(shape, reference, message, call):
     layer = AdaptivePolyphasePool2D(3, name="pool")
     arrays = [call(np.zeros(s)) for s in (shape, reference) if s]
     with pytest.raises(ValueError, match=message):
         layer(*arrays)
 
 
-def test_a_reference_for_another_number_of_samples_is_refused():
+def test_a_reference_for_another_number_of_samples_is_rejected():
     with pytest.raises(ValueError, match=r"`reference` must have .*\(1, 4, 4, 1\).*\(2, 4, 4, 1\)"):
         AdaptivePolyphasePool2D()(np.zeros((2, 4, 4, 1)), reference=np.zeros((1, 4, 4, 1)))

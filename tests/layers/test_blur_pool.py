@@ -155,14 +155,14 @@ def test_bad_arguments_are_named(arguments, message):
 
 @pytest.mark.parametrize("call", [lambda x: x, lambda x: keras.Input(x.shape[1:])])
 @pytest.mark.parametrize("shape", [(2, 8, 8), (2, 8, 8, 8, 1)])
-def test_another_rank_than_4_is_refused(shape, call):
+def test_another_rank_than_4_is_rejected(shape, call):
     with pytest.raises(ValueError, match=r"'pool' needs an input of shape \(batch, height, width"):
         BlurPool2D(name="pool")(call(np.zeros(shape)))
 
 
 @pytest.mark.parametrize("call", [lambda x: x, lambda x: keras.Input(x.shape[1:])])
 @pytest.mark.parametrize("kernel_size, least", [(2, 2), (3, 2), (4, 3), (5, 3), (6, 4), (7, 4)])
-def test_a_map_too_small_to_reflect_is_refused_with_a_remedy(kernel_size, least, call):
+def test_a_map_too_small_to_reflect_is_rejected_with_a_remedy(kernel_size, least, call):
     layer = BlurPool2D(kernel_size, name="stage4_blur")
     layer(call(np.zeros((1, least, least, 1))))
     message = (

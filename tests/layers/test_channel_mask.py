@@ -50,28 +50,28 @@ def test_channels_come_as_ranges_arrays_tuples_and_sets(channels):
 
 
 @pytest.mark.parametrize("channels", [[0.5], ["1"], "1", 3, None, [True, False], [[0, 1]]])
-def test_channels_that_are_no_integers_are_refused(channels):
+def test_channels_that_are_no_integers_are_rejected(channels):
     with pytest.raises(ValueError, match="`channels` must be integers"):
         ChannelMask(channels)
 
 
-def test_a_channel_given_twice_is_refused():
+def test_a_channel_given_twice_is_rejected():
     with pytest.raises(ValueError, match=r"given once each. Received: \[3\] several times"):
         ChannelMask([3, 1, 3])
 
 
-def test_a_negative_channel_is_refused():
+def test_a_negative_channel_is_rejected():
     with pytest.raises(ValueError, match=r"at least 0\. Received: channel -1"):
         ChannelMask([0, -1])
 
 
 @pytest.mark.parametrize("inputs", [np.zeros((1, 3)), keras.KerasTensor((None, 2, 3))])
-def test_a_channel_beyond_the_inputs_is_refused(inputs):
+def test_a_channel_beyond_the_inputs_is_rejected(inputs):
     with pytest.raises(ValueError, match=r"in \[0, 3\). Received: channel 3"):
         ChannelMask([3])(inputs)
 
 
 @pytest.mark.parametrize("shape", [(3,), (None, 2, None)])
-def test_an_input_without_a_known_channel_axis_is_refused(shape):
+def test_an_input_without_a_known_channel_axis_is_rejected(shape):
     with pytest.raises(ValueError, match="with a known number of channels"):
         ChannelMask([0])(keras.KerasTensor(shape))

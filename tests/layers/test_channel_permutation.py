@@ -168,7 +168,7 @@ def test_bad_arguments_are_named(arguments, message):
         ChannelPermutation(**arguments)
 
 
-def test_an_input_of_rank_1_is_refused():
+def test_an_input_of_rank_1_is_rejected():
     with pytest.raises(ValueError, match=r"rank 2 or more.*shape=\(4,\)"):
         ChannelPermutation()(np.zeros(4))
 
@@ -176,13 +176,13 @@ def test_an_input_of_rank_1_is_refused():
 @pytest.mark.parametrize(
     "shape, data_format", [((2, 2, None), "channels_last"), ((None, 2, 2), "channels_first")]
 )
-def test_an_unknown_number_of_channels_is_refused(shape, data_format):
+def test_an_unknown_number_of_channels_is_rejected(shape, data_format):
     with pytest.raises(ValueError, match=f"number of channels must be known.*'{data_format}'"):
         ChannelPermutation(data_format=data_format)(keras.Input(shape))
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_another_number_of_channels_than_it_was_built_for_is_refused(mode):
+def test_another_number_of_channels_than_it_was_built_for_is_rejected(mode):
     layer = ChannelPermutation(mode)
     layer(np.zeros((2, 4)))
     with pytest.raises(ValueError, match=r"(?s)(axis|channels).*4.*6"):

@@ -58,37 +58,37 @@ def test_inside_a_compiled_function_an_image_off_the_grid_appears_nowhere():
 
 
 @pytest.mark.parametrize("grid_size", [0, -2, 1.5, "3"])
-def test_a_grid_size_that_is_no_positive_integer_is_refused(grid_size):
+def test_a_grid_size_that_is_no_positive_integer_is_rejected(grid_size):
     message = f"`grid_size` must be an integer of at least 1. Received: grid_size={grid_size!r}"
     with pytest.raises(ValueError, match=message):
         GridPlacement(grid_size)
 
 
 @pytest.mark.parametrize("cells", [[0, 4], [-1, 3]])
-def test_cells_off_the_grid_are_refused(cells):
+def test_cells_off_the_grid_are_rejected(cells):
     message = rf"`cells` must be in \[0, 4\) for grid_size=2.*cells from {cells[0]} to {cells[1]}"
     with pytest.raises(ValueError, match=message):
         GridPlacement(2)(np.zeros((2, 1, 1, 1)), np.array(cells))
 
 
-def test_images_of_a_wrong_rank_are_refused():
+def test_images_of_a_wrong_rank_are_rejected():
     with pytest.raises(ValueError, match=r"`images` must be of shape \(batch.*shape=\(2, 1, 1\)"):
         GridPlacement(2)(np.zeros((2, 1, 1)), np.array([0, 1]))
 
 
 @pytest.mark.parametrize("shape", [(2, 1), (None, 2, 1)])
-def test_symbolic_images_of_a_wrong_rank_or_unknown_size_are_refused(shape):
+def test_symbolic_images_of_a_wrong_rank_or_unknown_size_are_rejected(shape):
     with pytest.raises(ValueError, match=r"`images` must be of shape \(batch, height"):
         GridPlacement(2)(keras.Input(shape), keras.Input((), dtype="int32"))
 
 
 @pytest.mark.parametrize("cells", [[3], [[0, 1]], [[0], [1]]])
-def test_cells_that_are_not_one_an_image_are_refused(cells):
+def test_cells_that_are_not_one_an_image_are_rejected(cells):
     with pytest.raises(ValueError, match="`cells` must"):
         GridPlacement(2)(np.ones((2, 1, 1, 1)), np.array(cells))
 
 
 @pytest.mark.parametrize("cells", [[0.7, 1.9], [np.nan, 1.0]])
-def test_cells_that_are_no_integers_are_refused(cells):
+def test_cells_that_are_no_integers_are_rejected(cells):
     with pytest.raises(ValueError, match="`cells` must"):
         GridPlacement(2)(np.ones((2, 1, 1, 1)), np.array(cells))

@@ -318,7 +318,7 @@ def test_bad_arguments_are_named(arguments, message):
     ],
     ids=["large", "large for one", "rank", "half", "negative"],
 )
-def test_images_that_do_not_fit_are_refused(arguments, images, message, training):
+def test_images_that_do_not_fit_are_rejected(arguments, images, message, training):
     with pytest.raises(ValueError, match=message):
         RandomShift(**arguments)(images, training=training)
 

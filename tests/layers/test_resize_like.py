@@ -13,7 +13,7 @@ def images(*shape):
 
 
 def bilinear(maps, height, width):
-    """What SciPy gives, at the centres of the new pixels."""
+    """What SciPy gives, at the centers of the new pixels."""
     places = [
         (np.arange(new) + 0.5) * old / new - 0.5
         for new, old in zip((height, width), maps.shape[1:3])
@@ -61,6 +61,6 @@ def test_takes_sizes_that_are_known_only_when_it_runs():
         np.testing.assert_allclose(resized, bilinear(maps, *new), atol=1e-5)
 
 
-def test_maps_of_another_rank_are_refused():
+def test_maps_of_another_rank_are_rejected():
     with pytest.raises(ValueError, match=r"needs maps of shape .*\(2, 3, 4\)"):
         ResizeLike()(images(2, 3, 4), images(2, 5, 5, 1))

@@ -60,7 +60,7 @@ def test_replicas_draw_different_numbers_and_the_first_those_without_strategy(co
 
 
 @pytest.mark.tensorflow
-def test_the_second_replica_draws_what_no_neighbouring_seed_draws():
+def test_the_second_replica_draws_what_no_neighboring_seed_draws():
     import tensorflow as tf
 
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

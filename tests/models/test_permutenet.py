@@ -20,7 +20,7 @@ def images(*shape):
 
 
 @pytest.mark.parametrize("place", BEFORE_THE_PERMUTATION)
-def test_permutes_where_it_is_told_to_and_nowhere_else(place):
+def test_permutes_at_the_given_place_and_nowhere_else(place):
     model = permutenet((16, 16, 3), 9, width=4, permute_at=place, mode="sample", seed=0)
     before = model.get_layer(BEFORE_THE_PERMUTATION[place]).output
     after = model.get_layer("permutation").output

@@ -112,7 +112,7 @@ def test_a_random_search_stays_in_its_space_and_reports_its_models_consistency(t
 
 
 @pytest.mark.slow
-def test_hyperband_goes_on_with_weights_and_momenta_and_ends_at_a_rate_of_zero(tmp_path):
+def test_hyperband_resumes_weights_and_momenta_and_ends_at_a_rate_of_zero(tmp_path):
     recorder = Recorder()
     tuner = keras_tuner.Hyperband(
         EagerAugShift(), CONSISTENCY, max_epochs=2, factor=2, seed=0, directory=tmp_path
@@ -123,8 +123,8 @@ def test_hyperband_goes_on_with_weights_and_momenta_and_ends_at_a_rate_of_zero(t
     for trial, training in zip(trials, recorder.trainings):
         values = trial.hyperparameters.values
         before, after = values["tuner/initial_epoch"], values["tuner/epochs"]
-        goes_on = "tuner/trial_id" in values
-        assert goes_on == (before == 1) == (training["momenta"] > 0)
+        resumes = "tuner/trial_id" in values
+        assert resumes == (before == 1) == (training["momenta"] > 0)
         assert training["iterations"] == before * STEPS
         assert len(training["rates"]) == (after - before) * STEPS
         assert training["rates"][-1] == pytest.approx(0, abs=1e-8)
@@ -167,7 +167,7 @@ class DivergingAtShift2(EagerAugShift):
         return keras.optimizers.schedules.CosineDecay(rate, steps)
 
 
-def test_a_trial_that_diverges_fails_at_once_and_the_search_goes_on(tmp_path):
+def test_a_trial_that_diverges_fails_at_once_and_the_search_continues(tmp_path):
     fixed = {name: dimension.default for name, dimension in AUGSHIFT_SPACE.items()}
     hypermodel = DivergingAtShift2({**fixed, "batch_size": 32, "max_shift": [1, 2]})
     recorder = Recorder()
@@ -198,7 +198,7 @@ def test_a_network_that_diverges_in_an_epochs_last_step_fails_too():
         ({"epochs": 0}, "`epochs` must be an integer of at least 1"),
         ({"seed": -1}, "`seed` must be an integer in"),
         ({"space": {"max_shift": 8}}, r"`space\['max_shift'\]` must be integers in \[1, 7\]"),
-        ({"space": {"downsampling": "blur"}}, "must be out of"),
+        ({"space": {"downsampling": "blur"}}, "must be in"),
         ({"space": {"widht": 8}}, "Did you mean 'width'"),
     ],
 )

@@ -80,7 +80,7 @@ def test_a_network_learns_where_images_are_with_its_trials_learning_rate():
         ({"grid_size": 0}, "`grid_size` must be an integer of at least 1"),
         ({"num_classes": 1}, "`num_classes` must be an integer of at least 2"),
         ({"space": {"permute_at": "pool"}}, "`space` must be one of"),
-        ({"network": "permutenet", "space": {"mode": "none"}}, r"`space\['mode'\]` must be out of"),
+        ({"network": "permutenet", "space": {"mode": "none"}}, r"`space\['mode'\]` must be in"),
         ({"space": {"learning_rate": (1.0, 2.0)}}, r"must be numbers in \[0.0001, 0.01\]"),
     ],
 )

@@ -66,14 +66,14 @@ def test_one_value_is_among_a_trials_values():
     ("given", "message"),
     [
         ({"shfit": 3}, "Did you mean 'shift'"),
-        ({"width": 12}, r"`space\['width'\]` must be out of \(8, 16, 32\). Received: 12"),
-        ({"width": [8, 64]}, "must be out of"),
+        ({"width": 12}, r"`space\['width'\]` must be in \(8, 16, 32\). Received: 12"),
+        ({"width": [8, 64]}, "must be in"),
         ({"width": (8, 16)}, "a value or a list of values"),
-        ({"width": []}, "must leave a value"),
-        ({"width": 16.0}, "must be out of"),
-        ({"flip": 1}, "must be out of"),
-        ({"shift": []}, "must leave a value"),
-        ({"shift": (3, 2)}, "leave something between"),
+        ({"width": []}, "must have a value"),
+        ({"width": 16.0}, "must be in"),
+        ({"flip": 1}, "must be in"),
+        ({"shift": []}, "must have a value"),
+        ({"shift": (3, 2)}, "low <= high"),
         ({"shift": (0, 4)}, r"integers in \[1, 8\].*Received: \(0, 4\)"),
         ({"shift": 2.5}, "integers in"),
         ({"shift": True}, "integers in"),
@@ -82,11 +82,11 @@ def test_one_value_is_among_a_trials_values():
         ({"rate": float("nan")}, "numbers in"),
         ({"rate": "high"}, "numbers in"),
         ({"rate": [0.1, "high"]}, "numbers in"),
-        ({"width": [[8]]}, "must be out of"),
+        ({"width": [[8]]}, "must be in"),
         (["width=8"], r"must be a dictionary .* Received: \['width=8'\]"),
     ],
 )
-def test_what_cannot_be_narrowed_to_is_said(given, message):
+def test_an_invalid_narrowing_raises_an_error(given, message):
     with pytest.raises(ValueError, match=message):
         narrow(SPACE, given)
 
@@ -124,7 +124,7 @@ def test_the_command_lines_spelling():
         ["rate=1:2:3"],
     ],
 )
-def test_another_spelling_is_refused(items):
+def test_any_other_form_is_rejected(items):
     with pytest.raises(ValueError, match="NAME=LOW:HIGH.*Received: " + repr(items[-1])):
         parse_space(items)
 

@@ -56,7 +56,7 @@ def test_an_objective_that_is_not_measured_is_named(tmp_path):
             history = super().fit(hp, model, **arguments).history
             return types.SimpleNamespace(history={"loss": history["val_accuracy"]})
 
-    with pytest.raises(Exception, match="val_accuracy is not among what `fit` measures: loss"):
+    with pytest.raises(Exception, match="val_accuracy is not a metric that `fit` returns: loss"):
         searched(tmp_path, hypermodel=Inaccurate())
 
 
@@ -145,7 +145,7 @@ def test_an_empty_variable_counts_as_not_set(names, tmp_path, monkeypatch):
     assert len(searched(tmp_path, trials=2).oracle.end_order) == 2
 
 
-def test_a_worker_without_a_chiefs_address_is_refused(tmp_path, monkeypatch):
+def test_a_worker_without_a_chiefs_address_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker0")
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "")
     with pytest.raises(ValueError, match=r"must all be set.*KERASTUNER_ORACLE_IP=''"):
@@ -199,7 +199,7 @@ def test_the_networks_of_the_best_are_kept_and_no_others(tmp_path):
     assert float(bias[0]) == 100 * best[0].hyperparameters["x"] + 1
 
 
-def test_the_folder_of_another_search_is_refused_with_the_difference(tmp_path):
+def test_the_folder_of_another_search_is_rejected_with_the_difference(tmp_path):
     searched(tmp_path)
     with pytest.raises(ValueError, match="epochs is 1 there, 2 here; seed is 0 there, 5 here"):
         toy_tuner(tmp_path / "search", epochs=2, seed=5)

@@ -3,18 +3,14 @@
 import keras
 
 from keras_gappos.experiments.tune.report import write_report
-from keras_gappos.tuning.resumable.oracles import last_line
+from keras_gappos.tuning.resumable.oracles import ResumableOracle, last_line
 
 _ENDED = ("COMPLETED", "FAILED")
-_HYPERBAND = "tuner/"  # what its own entries among a trial's values begin with
+_HYPERBAND = "tuner/"  # prefix of Hyperband's own values
 
 
-def rows_of(oracle):
-    """The trials of an oracle that have ended, as rows.
-
-    Args:
-        oracle: a `keras_gappos.tuning.resumable.oracles.ResumableOracle`.
-    """
+def rows_of(oracle: ResumableOracle) -> list[dict]:
+    """The finished trials of an oracle as rows."""
 
     def row(trial):
         values, record = trial.hyperparameters.values, oracle.records[trial.trial_id]
@@ -55,13 +51,13 @@ class SearchWatch(keras.callbacks.Callback):
         return self
 
     def resume(self, oracle):
-        """Counts what an earlier run has done."""
+        """Counts the epochs of an earlier run."""
         self._shown = self._epochs_of(self._rows(oracle))
         self._display.skip(self._shown)
         self.listen(oracle)
 
     def listen(self, oracle):
-        """A trial has begun or ended."""
+        """Reports the start or end of a trial."""
         rows, known = self._rows(oracle), {row["trial"] for row in self._folder.rows}
         ended = [row for row in rows if row["trial"] not in known]
         if ended:

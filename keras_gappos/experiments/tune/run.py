@@ -1,12 +1,12 @@
-"""Which settings of AugShift give the most consistent network that is accurate enough?
+"""Searches AugShift's settings with KerasTuner.
 
-KerasTuner trains networks on a data set's training images, of which some are held out to score
-them. `keras-gappos tune` searches on the embedded digits. On CIFAR-10:
+Trials are scored on held-out training images. `keras-gappos tune` searches on the embedded digits.
+On CIFAR-10:
 
     keras-gappos tune --dataset cifar10 --data-dir DATA_DIR --train-images 10000 --space width=16
 
-The test images are never read. The search ends with the command that trains the best settings at
-full length.
+The test images are never read. The last line of output is the command that trains the best settings
+at full length.
 """
 
 from __future__ import annotations
@@ -44,30 +44,30 @@ from keras_gappos.tuning.resumable.workers import (
 from keras_gappos.tuning.space import parse_space
 from keras_gappos.tuning.tuner import count_epochs, make_tuner
 
-_START_TIMEOUT = 300.0  # seconds that a worker's chief may take to load its data
-_TIMEOUT, _LOCAL_TIMEOUT = 60.0, 10.0  # seconds that it may be away later
+_START_TIMEOUT = 300.0  # seconds to wait for a chief that loads its data
+_TIMEOUT, _LOCAL_TIMEOUT = 60.0, 10.0  # seconds to wait for it later
 _VALIDATION_SHARE, _MAX_VALIDATION, _MAX_CONSISTENCY = 5, 2000, 1000
 
 
 def run(settings: TuneSettings, console: Console | None = None) -> dict | None:
-    """Runs the trials that are not yet in the output folder, and writes table and figure.
+    """Runs the trials that are not yet in the output folder, and writes the table and the figure.
 
-    KerasTuner's environment variables may make this process a worker, which trains the trials that
-    its chief assigns and writes no results, or the chief, which trains nothing itself.
+    KerasTuner's environment variables may make this process a worker, which trains assigned trials
+    and writes no results, or the chief, which trains nothing itself.
 
     Args:
         settings: a `TuneSettings`.
         console: a `rich.console.Console` to show progress on, or `None` for standard output.
 
     Returns:
-        The content of `results.json`, and `None` in a worker; its rows are the trials that have
-        ended: dictionaries with `trial` (its number), `status` ("COMPLETED" or "FAILED"),
-        `settings`, `epochs`, `initial_epoch` and `continues` (the trial whose network it trained
-        on, or `None`), `val_accuracy` and `val_shift_consistency` in percent, `score`, `seconds`,
-        `starts`, `worker`, `started`, and `message` of a failed trial.
+        The content of `results.json`; `None` in a worker. A row per finished trial: a dictionary
+        with `trial` (its number), `status` ("COMPLETED" or "FAILED"), `settings`, `epochs`,
+        `initial_epoch` and `continues` (the trial it resumed, or `None`), `val_accuracy` and
+        `val_shift_consistency` in percent, `score`, `seconds`, `starts`, `worker`, `started`, and
+        the `message` of a failed trial.
 
     Raises:
-        ValueError: for data that do not fit the settings, or an output folder of another search.
+        ValueError: if the data do not fit the settings, or the output folder has another search.
         OSError: if the output folder cannot be written, a worker cannot reach its chief, or the
             chief cannot listen.
         RuntimeError: if the first trials all fail.
@@ -75,11 +75,11 @@ def run(settings: TuneSettings, console: Console | None = None) -> dict | None:
     role = find_role()
     if role and settings.workers:
         raise ValueError(
-            "`workers` starts all processes of a search; give it, or set KERASTUNER_TUNER_ID and "
-            f"the chief's address, but not both. Received: workers={settings.workers}, {role}"
+            "`workers` starts all processes of a search: set it, or KERASTUNER_TUNER_ID and the "
+            f"chief's address, but not both. Received: workers={settings.workers}, {role}"
         )
     if settings.workers:
-        for name, value in SHARED_MEMORY.items():  # this process needs next to nothing of the GPUs
+        for name, value in SHARED_MEMORY.items():  # this process hardly uses the GPUs
             os.environ.setdefault(name, value)
     devices = _devices(settings)
     with dtype_policy(settings.precision):
@@ -93,9 +93,9 @@ def _devices(settings):
     devices = use_devices(settings.distribute)
     if devices.processes > 1:
         raise ValueError(
-            "A search shares its trials, not one trial's batches, among machines: start a chief "
-            "and workers (KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT), each "
-            f"with the devices of its own. Received: a JAX cluster of {devices.processes} processes"
+            "A search distributes trials among machines, not a trial's batches: start a chief and "
+            "workers with KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT. "
+            f"Received: a JAX cluster of {devices.processes} processes"
         )
     if settings.distribute == "jax" and (settings.validation_images or 0) % devices.replicas:
         raise ValueError(
@@ -112,12 +112,12 @@ def _devices(settings):
 
 
 def _work(settings, role, devices):
-    """A worker's part."""
+    """Trains trials as a worker."""
     folder = _search_folder(settings)
     timeout = _LOCAL_TIMEOUT if role.is_local else _TIMEOUT
     print(
-        f"keras-gappos: {role.name} asks the chief at {role.target} for trials, and "
-        f"waits up to {_START_TIMEOUT:.0f} seconds for it.",
+        f"keras-gappos: {role.name} waits up to {_START_TIMEOUT:.0f} seconds for the chief at "
+        f"{role.target}.",
         file=sys.stderr,
         flush=True,
     )
@@ -129,7 +129,7 @@ def _work(settings, role, devices):
 
 
 def _lead(settings, role, devices, console):
-    """The part of a chief, or of a process that trains all trials itself."""
+    """Runs a search as its chief, or trains all trials in this process."""
     settings, data = _load(settings, devices)
     folder = ResultFolder(settings.output_dir, "tune", settings)
     with folder.lock():
@@ -156,10 +156,10 @@ def _serve(settings, role, oracle):
         return
     role = Role("chief", "127.0.0.1", free_port())
     command = command_of(["tune", *flags_of(settings, workers=None)])
-    gpus = None if settings.distribute == "none" else []  # each trial wants all of them
+    gpus = None if settings.distribute == "none" else []  # each trial uses all of them
     logs = worker_folder(folder)
     with LocalWorkers(settings.workers, command, role, logs, oracle, gpus) as workers:
-        serve(oracle, role, folder, look=workers.look)
+        serve(oracle, role, folder, poll=workers.poll)
 
 
 def _search(settings, tuner, data, callbacks, verbose):
@@ -177,7 +177,7 @@ def _search_folder(settings):
 
 
 def _load(settings, devices):
-    """The settings with the numbers of held-out images, and the images and labels of both parts."""
+    """The settings with all image counts set, and (images, labels) for training and validation."""
     images, labels = load_training_images(settings)
     held_out = settings.validation_images
     if held_out is None:
@@ -198,7 +198,7 @@ def _load(settings, devices):
 
 
 class _HyperModelOnDevices(AugShiftHyperModel):
-    """Networks that several devices train as one would."""
+    """Networks cloned to the devices of a distributed training."""
 
     devices = None
 
@@ -220,7 +220,7 @@ def _make_tuner(settings, data, devices, listener=None):
         settings.keras_jit_compile,
     )
     hypermodel.devices = devices
-    hypermodel.checked(images, labels, data[1])  # else each worker would find out
+    hypermodel.checked(images, labels, data[1])  # before workers start
     return make_tuner(
         settings.tuner,
         hypermodel,
@@ -244,7 +244,7 @@ def _space(settings, count):
 
 
 def _details(settings):
-    """The settings that identify the search, except defaults: a later version may have more."""
+    """The settings that identify the search, without defaults, which later versions may add to."""
     given, usual = (recorded_settings(dataclasses.asdict(s)) for s in (settings, TuneSettings()))
     return {
         name: value

@@ -25,12 +25,12 @@ class TuneSettings(TrainingSettings):
     tuner: str = "hyperband"
     """How settings are chosen: random, hyperband or bayesian."""
     objective: str = "consistency_above_floor"
-    """What is best: val_accuracy, val_shift_consistency, or consistency_above_floor: the most
-    consistent of the networks whose accuracy is within --tolerance of the best one's."""
+    """What to maximize: val_accuracy, val_shift_consistency, or consistency_above_floor: the
+    consistency of the networks whose accuracy is within --tolerance of the best."""
     tolerance: float = 1.0
     """For consistency_above_floor, in percentage points."""
     trials: int | None = None
-    """Number of trials, each a training; None is 20, or as many as hyperband makes."""
+    """Number of trials; None is 20, or hyperband's own number."""
     epochs: int = 9
     """Passes over the training images for each trial; for hyperband, for its longest trials."""
     factor: int = 3
@@ -41,23 +41,23 @@ class TuneSettings(TrainingSettings):
     consistency_weight (0.1 to 100), learning_rate (0.003 to 0.3), weight_decay (0.0005 to 0.02),
     batch_size (32, 64, 128, 256), width (8, 16, 32, 64), depth (18, 34, 50), stem (cifar, canvas,
     imagenet), downsampling (stride, blur, polyphase), fill_mode (constant, nearest, reflect, wrap),
-    flip (true, false). Depth and stem are fixed unless named. In Python,
-    help(keras_gappos.tuning.AugShiftHyperModel) lists them."""
+    flip (true, false). Depth and stem are fixed unless named; batch sizes are at most the number
+    of training images. In Python, see help(keras_gappos.tuning.AugShiftHyperModel)."""
     train_images: int | None = None
     """Use only the first TRAIN_IMAGES training images, held-out ones included; None uses all."""
     validation_images: int | None = None
-    """Number of training images held out to score the trials on, the last ones; None is a fifth of
-    them, 2,000 at most."""
+    """Number of training images to hold out for scoring, from the end; None is a fifth of them,
+    2,000 at most."""
     consistency_images: int | None = None
-    """Number of held-out images on which shift consistency is measured after each epoch; None is
-    all, 1,000 at most."""
+    """Number of held-out images to measure shift consistency on after each epoch; None is all,
+    1,000 at most."""
     measure_shift: int = 4
-    """Largest shift in pixels on each axis in that measurement, for every trial."""
+    """Largest shift in pixels along each axis in that measurement, for all trials."""
     normalize: bool = True
-    """Shift and scale each color channel to mean 0, standard deviation 1 over the training images;
-    else pixels are in [0, 1]."""
+    """Standardize each color channel to mean 0, standard deviation 1 over the training images;
+    otherwise pixels are in [0, 1]."""
     seed: int = 0
-    """Seed of the choices, the weights, the batches, the flips and the shifts."""
+    """Seed of the choices, weights, batches, flips and shifts."""
     workers: int = 0
     """Number of processes on this machine that share the trials; 0 trains them in this process."""
     tensorboard: bool = False

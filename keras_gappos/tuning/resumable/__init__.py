@@ -1,1 +1,1 @@
-"""Searches that survive kills; the only place that uses KerasTuner's private names."""
+"""Resumable searches; the only folder that uses KerasTuner's private names."""

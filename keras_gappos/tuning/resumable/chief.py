@@ -1,31 +1,37 @@
-"""One search in many processes: a chief that hands out trials, and workers that train them.
+"""One search in many processes: a chief that assigns trials, and workers that train them.
 
-It uses KerasTuner's protocol and environment variables, and any process may be killed. If a
-worker's heartbeat stops, its trial is reassigned. A worker that cannot reach its chief ends. A
-chief that is restarted resumes from the folder, together with the workers that still run.
+It uses KerasTuner's protocol and environment variables. Any process may be killed: if a worker's
+heartbeat stops, its trial is reassigned; a worker that cannot reach its chief exits; a restarted
+chief resumes from the folder with the workers that still run.
 """
+
+from __future__ import annotations
 
 import contextlib
 import json
 import os
+import pathlib
 import socket
 import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
+from typing import Any
 
 import grpc
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.protos import get_service_grpc
 
 from keras_gappos.files import replacing
-from keras_gappos.tuning.resumable.role import ADDRESS, PORT
+from keras_gappos.tuning.resumable.oracles import ResumableOracle
+from keras_gappos.tuning.resumable.role import ADDRESS, PORT, Role
 
-_BEAT_EVERY = 2.0  # seconds
-_LOOK_EVERY = 0.2  # seconds
-_DIRECTLY = ("grpc.enable_http_proxy", 0)  # a proxy would not know the chief's private address
-_REPEAT = {  # what a killed chief did not answer; every method may be called twice
+_HEARTBEAT_INTERVAL = 2.0  # seconds
+_POLL_INTERVAL = 0.2  # seconds
+_NO_PROXY = ("grpc.enable_http_proxy", 0)  # the chief's address is private
+_RETRY = {  # calls that a killed chief did not answer; all methods are idempotent
     "methodConfig": [
         {
             "name": [{}],
@@ -39,16 +45,16 @@ _REPEAT = {  # what a killed chief did not answer; every method may be called tw
         }
     ]
 }
-_alive: set[str] = set()  # names of the workers that this process is
+_alive: set[str] = set()  # names of the workers in this process
 
 
-def free_port():
-    """A port of this machine's loopback address that nobody uses now."""
+def free_port() -> int:
+    """A free port of this machine's loopback address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
 
-def wait_for_chief(role, timeout=60.0):
+def wait_for_chief(role: Role, timeout: float = 60.0) -> None:
     """Waits until the chief can be reached.
 
     Args:
@@ -56,7 +62,7 @@ def wait_for_chief(role, timeout=60.0):
         timeout: in seconds.
 
     Raises:
-        OSError: if it cannot be.
+        OSError: if it cannot be reached in time.
     """
     start = time.monotonic()
     while not _can_connect(role):
@@ -65,27 +71,23 @@ def wait_for_chief(role, timeout=60.0):
         time.sleep(min(1.0, timeout / 4))
 
 
-def connect(role):
-    """Makes a worker's stub of KerasTuner's service, through which it asks its chief.
-
-    Args:
-        role: the worker's `Role`.
-    """
-    options = [_DIRECTLY, ("grpc.service_config", json.dumps(_REPEAT))]
+def connect(role: Role) -> Any:
+    """The stub of KerasTuner's service through which a worker calls its chief."""
+    options = [_NO_PROXY, ("grpc.service_config", json.dumps(_RETRY))]
     channel = grpc.insecure_channel(role.target, options)
     return get_service_grpc().OracleStub(channel)
 
 
 @contextlib.contextmanager
-def heartbeat(role, folder, timeout=60.0):
+def heartbeat(role: Role, folder: pathlib.Path, timeout: float = 60.0) -> Iterator[None]:
     """Sends this worker's heartbeat, and ends the process if the chief is gone.
 
-    Nested in another one of the same worker, it does nothing.
+    Does nothing inside another `heartbeat` of the same worker.
 
     Args:
         role: the worker's `Role`.
-        folder: the search's folder, which all processes share; a `pathlib.Path`.
-        timeout: how long the chief may be away, in seconds.
+        folder: the search's folder, shared by all processes.
+        timeout: seconds to wait for an unreachable chief.
     """
     if role.name in _alive:
         yield
@@ -96,9 +98,9 @@ def heartbeat(role, folder, timeout=60.0):
 
     def beat():
         count, seen = 0, time.monotonic()
-        while not over.wait(min(_BEAT_EVERY, timeout / 4)):
+        while not over.wait(min(_HEARTBEAT_INTERVAL, timeout / 4)):
             count += 1
-            # A folder that is away for a moment is no reason to lose a trial.
+            # A briefly unavailable folder should not lose a trial.
             with contextlib.suppress(OSError), replacing(path) as temporary:
                 temporary.write_text(f"{os.getpid()} {count}")
             if _can_connect(role):
@@ -107,7 +109,7 @@ def heartbeat(role, folder, timeout=60.0):
                 _say(_unreachable(role, timeout))
                 os._exit(1)
 
-    thread = threading.Thread(target=beat, name=f"beat of {role.name}", daemon=True)
+    thread = threading.Thread(target=beat, name=f"heartbeat of {role.name}", daemon=True)
     thread.start()
     _alive.add(role.name)
     try:
@@ -118,15 +120,21 @@ def heartbeat(role, folder, timeout=60.0):
         thread.join()
 
 
-def serve(oracle, role, folder, lost_after=60.0, look=None):
-    """Hands out trials, as the chief, until all are done.
+def serve(
+    oracle: ResumableOracle,
+    role: Role,
+    folder: pathlib.Path,
+    lost_after: float = 60.0,
+    poll: Callable[[], None] | None = None,
+) -> None:
+    """Assigns trials, as the chief, until all are done.
 
     Args:
         oracle: a `ResumableOracle`, reloaded.
         role: the chief's `Role`; it listens at this address.
-        folder: the search's folder, which all processes share; a `pathlib.Path`.
+        folder: the search's folder, shared by all processes.
         lost_after: seconds without a heartbeat after which a worker counts as lost.
-        look: function without arguments, called five times a second, or `None`; it may raise.
+        poll: called five times per second; its errors end the search.
 
     Raises:
         OSError: if the port is not available.
@@ -134,7 +142,7 @@ def serve(oracle, role, folder, lost_after=60.0, look=None):
     """
     _check_port(role)
     oracle.await_workers()
-    options = [("grpc.so_reuseport", 0)]  # else a second chief could listen there too
+    options = [("grpc.so_reuseport", 0)]  # a second chief must not listen there, too
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=1), options=options)
     get_service_grpc().add_OracleServicer_to_server(OracleServicer(oracle), server)
     server.add_insecure_port(role.target)
@@ -142,14 +150,14 @@ def serve(oracle, role, folder, lost_after=60.0, look=None):
     heartbeats = _Heartbeats(folder / "workers", lost_after)
     try:
         while not is_over(oracle):
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_POLL_INTERVAL)
             lost = heartbeats.stopped({*oracle.ongoing_trials, *oracle.tuner_ids})
             for name in lost:
                 oracle.lose_worker(name)
             if lost and not (oracle.tuner_ids or oracle.ongoing_trials or is_over(oracle)):
                 _say(f"All workers are lost; waiting for new ones at {role.target}.")
-            if look is not None:
-                look()
+            if poll is not None:
+                poll()
     finally:
         server.stop(grace=1.0).wait()
     if oracle.fatal_error is not None:
@@ -157,13 +165,13 @@ def serve(oracle, role, folder, lost_after=60.0, look=None):
 
 
 class _Heartbeats:
-    """Finds the workers whose heartbeats have stopped, by this process's own clock."""
+    """Finds the workers whose heartbeats have stopped, by this process's clock."""
 
     def __init__(self, folder, lost_after):
         self._folder, self._lost_after = folder, lost_after
         self._seen = {}
 
-    def stopped(self, names):
+    def stopped(self, names: Iterable[str]) -> list[str]:
         now = time.monotonic()
         return [name for name in names if now - self._last_beat(name, now) >= self._lost_after]
 
@@ -177,16 +185,16 @@ class _Heartbeats:
         return self._seen[name][1]
 
 
-def is_over(oracle):
-    """Whether no trial is left, and every worker knows it; or the search must end."""
+def is_over(oracle: ResumableOracle) -> bool:
+    """Whether all trials are done and all workers know it, or the search failed."""
     if oracle.fatal_error is not None:
         return True
     return oracle.is_done and not oracle.ongoing_trials and not oracle.tuner_ids
 
 
 def _can_connect(role):
-    """Whether a chief answers there: not a closed port, another server, or a process that hangs."""
-    options = [_DIRECTLY, ("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
+    """Whether a chief answers there, unlike a closed port, another server or a hung process."""
+    options = [_NO_PROXY, ("grpc.use_local_subchannel_pool", 1)]  # a new connection
     with grpc.insecure_channel(role.target, options) as channel:
         answer = grpc.channel_ready_future(channel)
         try:
@@ -221,7 +229,6 @@ def _check_port(role):
         ) from error
     if not role.is_local:
         warnings.warn(
-            f"The chief listens at {role.target}, and does not ask who connects: let "
-            "only a private network reach it.",
+            f"The chief listens at {role.target} without authentication: use a private network.",
             stacklevel=3,
         )

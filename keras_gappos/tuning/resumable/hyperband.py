@@ -1,4 +1,4 @@
-"""Hyperband, which trains many settings briefly and the better ones longer."""
+"""Hyperband: trains many settings briefly and the best ones longer."""
 
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
@@ -7,14 +7,14 @@ from keras_gappos.tuning.resumable.oracles import ENDED, ResumableOracle
 
 
 class HyperbandOracle(ResumableOracle, keras_tuner.oracles.HyperbandOracle):
-    """Settings drawn at random, of which the better ones are trained longer.
+    """Random settings, of which the best are trained longer.
 
-    A failed trial counts as the worst of its round, and where the space has nothing more to draw a
-    bracket begins with fewer trials; KerasTuner's own trains neither bracket to its end.
+    A failed trial counts as the worst of its round, and a bracket may start with fewer trials if
+    the space is exhausted. KerasTuner's Hyperband would not finish the bracket in either case.
     """
 
     def populate_space(self, trial_id):
-        """As KerasTuner's, with whatever trials a bracket has."""
+        """KerasTuner's, for brackets of any size."""
         while True:
             for bracket in self._brackets:
                 values = self._draw(bracket, trial_id) or self._promote(bracket, trial_id)
@@ -30,7 +30,7 @@ class HyperbandOracle(ResumableOracle, keras_tuner.oracles.HyperbandOracle):
             self._start_new_bracket()
 
     def _draw(self, bracket, trial_id):
-        """Values of one more trial of the first round, or `None`."""
+        """The values of a new trial in the first round, or `None`."""
         number, found = bracket["bracket_num"], bracket["rounds"][0]
         if bracket.get("drawn") or len(found) >= self._get_size(number, 0):
             return None
@@ -42,7 +42,7 @@ class HyperbandOracle(ResumableOracle, keras_tuner.oracles.HyperbandOracle):
         return {**values, **self._marks(number, 0)}
 
     def _promote(self, bracket, trial_id):
-        """Values of a trial that is sure to be among the best of its round, or `None`."""
+        """The values of a trial certain to be among the best of its round, or `None`."""
         number, rounds = bracket["bracket_num"], bracket["rounds"]
         for following in range(1, len(rounds)):
             ready, to_come = self._ready(rounds, following), self._to_come(bracket, following - 1)
@@ -58,22 +58,22 @@ class HyperbandOracle(ResumableOracle, keras_tuner.oracles.HyperbandOracle):
         return None
 
     def _ready(self, rounds, following):
-        """The completed trials of the round before that are not yet trained on."""
+        """The completed trials of the previous round that were not promoted yet."""
         taken = {info["past_id"] for info in rounds[following]}
         before = [self.trials[i["id"]] for i in rounds[following - 1] if i["id"] not in taken]
         return [trial for trial in before if trial.status == TrialStatus.COMPLETED]
 
     def _to_come(self, bracket, number):
-        """How many trials of a round are running, or can still be started."""
+        """The number of trials of a round that run or can still start."""
         found = bracket["rounds"][number]
-        going_on = sum(self.trials[info["id"]].status not in ENDED for info in found)
+        running = sum(self.trials[info["id"]].status not in ENDED for info in found)
         left = self._get_size(bracket["bracket_num"], number) - len(found)
         if number:
             before = len(self._ready(bracket["rounds"], number))
             left = min(left, before + self._to_come(bracket, number - 1))
         elif bracket.get("drawn"):
             left = 0
-        return going_on + left
+        return running + left
 
     def _marks(self, number, of_round):
         return {
@@ -84,15 +84,15 @@ class HyperbandOracle(ResumableOracle, keras_tuner.oracles.HyperbandOracle):
         }
 
     def _remove_completed_brackets(self):
-        # KerasTuner's does so when the last trial begins, which still needs the one before.
+        # KerasTuner does so when the last trial starts, which still needs the previous one.
         self._brackets = [b for b in self._brackets if self._to_come(b, len(b["rounds"]) - 1)]
 
 
 def hyperband_epochs(epochs: int, factor: int) -> list[int]:
-    """The epochs that each trial of a search trains after its initial epoch, in their order.
+    """The epochs that each trial of a search trains after its initial epoch, in order.
 
     Args:
-        epochs: of the longest trials.
+        epochs: passes over the data of the longest trials.
         factor: as in `keras_gappos.tuning.make_tuner`.
     """
     oracle = keras_tuner.oracles.HyperbandOracle(

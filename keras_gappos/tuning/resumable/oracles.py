@@ -1,7 +1,7 @@
-"""KerasTuner's oracles for long searches by many workers.
+"""KerasTuner's oracles for long searches with many workers.
 
-Neither a trial that diverges nor a worker that dies ends the search. A killed process leaves valid
-files. Each trial's worker and time are recorded.
+A search survives trials that diverge and workers that die. A killed process leaves valid files.
+Each trial's worker and time are recorded.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_gappos.files import write_json
 from keras_gappos.tuning.objective import ABOVE_FLOOR, best_first, score_above_floor
 
-_MAX_LOSSES = 3  # of one trial's workers, before the trial counts as their cause
-_FIRST_FAILURES = 5  # trials that may all fail before the search is given up
-MESSAGE = "message.txt"  # of a failed trial, from its worker, in the trial's folder
+_MAX_LOSSES = 3  # lost workers of one trial before it counts as failed
+_FIRST_FAILURES = 5  # the search ends if the first trials all fail, this many
+MESSAGE = "message.txt"  # in a failed trial's folder, from its worker
 WEIGHTS = "network.weights.h5"
-_KEPT = 3  # trained networks that are kept, beside those that may be trained on
+_KEPT = 3  # networks kept, besides those that may be trained further
 ENDED = (TrialStatus.COMPLETED, TrialStatus.FAILED)
 
 
@@ -32,13 +32,13 @@ class ResumableOracle:
     """Mixin for `keras_tuner.Oracle`s.
 
     Attributes:
-        listener: function of the oracle, called when a trial has begun or ended and that is on
-            disk; or `None`.
+        listener: function of the oracle, called when the start or end of a trial is on disk; or
+            `None`.
         tolerance: of the objective "consistency_above_floor", in percentage points.
-        records: dictionary of trial ids to dictionaries with `worker`, `started` (ISO time of the
+        records: dictionary from trial id to a dictionary with `worker`, `started` (ISO time of the
             last start), `seconds` (of the last run) and `starts`.
         fatal_error: an exception that must end the search, or `None`.
-        is_done: whether the last request for a trial was answered with no trial left.
+        is_done: whether no trial was left at the last request.
     """
 
     max_trials: int | None
@@ -54,11 +54,11 @@ class ResumableOracle:
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id):
-        """As KerasTuner's; idle, not stopped, while a trial that others do could be lost."""
+        """KerasTuner's, but idle instead of stopped while other workers' trials could be lost."""
         trial = Trial(keras_tuner.HyperParameters(), status=TrialStatus.STOPPED)
         if self.fatal_error is None:
             with self._keeping_fatal_error():
-                if tuner_id in self.ongoing_trials:  # it was started again in the middle of a trial
+                if tuner_id in self.ongoing_trials:  # it was restarted during a trial
                     self.lose_worker(tuner_id)
                 trial = super().create_trial(tuner_id)
                 self._note_answer(trial, tuner_id)
@@ -69,7 +69,7 @@ class ResumableOracle:
 
     @keras_tuner.synchronized
     def update_trial(self, trial_id, metrics, step=0):
-        """As KerasTuner's, but the last report of two counts; none for a trial that has ended."""
+        """KerasTuner's, but the last report replaces earlier ones; ignores trials that ended."""
         trial = self.trials.get(trial_id)
         if trial is None:  # of a worker of another search
             return Trial(self.get_space(), trial_id)
@@ -81,11 +81,11 @@ class ResumableOracle:
 
     @keras_tuner.synchronized
     def end_trial(self, trial):
-        """As KerasTuner's; nothing for a trial that has ended already, in another worker."""
+        """KerasTuner's; ignores a trial that has already ended in another worker."""
         trial_id = trial.trial_id
         if trial_id in self.end_order or trial_id not in self.trials:
             return
-        if trial_id in self._retry_queue:  # its worker was taken for lost, and was not
+        if trial_id in self._retry_queue:  # its worker was presumed lost
             self._retry_queue.remove(trial_id)
         if trial.status != TrialStatus.COMPLETED and trial.message is None:
             with contextlib.suppress(OSError):
@@ -124,21 +124,21 @@ class ResumableOracle:
 
     @keras_tuner.synchronized
     def await_workers(self):
-        """Leaves trials that ran at the last save to their workers, which may still run.
+        """Keeps the trials that ran at the last save assigned to their workers.
 
-        For a chief that was restarted; `lose_worker` reports those that do not.
+        For a restarted chief, whose workers may still run; `lose_worker` reports those that do not.
         """
         for trial_id in list(self._retry_queue):
             worker = self.records.get(trial_id, {}).get("worker")
             if worker is not None and worker not in self.ongoing_trials:
                 self._retry_queue.remove(trial_id)
                 self.ongoing_trials[worker] = self.trials[trial_id]
-                self._losses[trial_id] -= 1  # it may have ended with the chief, by no fault
+                self._losses[trial_id] -= 1  # it may have ended with the chief
 
     def score_trial(self, trial):
-        """By the objective; above a floor, trials of as many epochs are compared anew."""
+        """Scores by the objective; with a floor, rescores the trials of the same length."""
         if not np.isfinite(self._objective_values(trial)).all():
-            trial.score = float("nan")  # which KerasTuner takes for a failure
+            trial.score = float("nan")  # KerasTuner then counts it as failed
             trial.message = f"{self.objective.name} is not a finite number."
             return
         super().score_trial(trial)
@@ -155,7 +155,7 @@ class ResumableOracle:
                 self._save_trial(scored)
 
     def get_best_trials(self, num_trials=1):
-        """The best completed trials, best first; of equal ones, the earlier comes first."""
+        """The best completed trials, best first; on a tie, the earlier comes first."""
         trials = self._completed()
         if self.objective.name == ABOVE_FLOOR:
             scores = self._floor_scores(trials)
@@ -165,13 +165,13 @@ class ResumableOracle:
         return [trials[index] for index in order[:num_trials]]
 
     def notify(self):
-        """Calls the listener; the search raises its errors, outside of the lock."""
+        """Calls the listener; its errors are raised by the search, outside the lock."""
         if self.listener is not None and self.fatal_error is None:
             with self._keeping_fatal_error():
                 self.listener(self)
 
     def save(self):
-        """Writes the oracle's state in one move."""
+        """Writes the oracle's state atomically."""
         self._write(self._get_oracle_fname(), self.get_state())
 
     def _save_trial(self, trial):
@@ -184,29 +184,29 @@ class ResumableOracle:
 
     @contextlib.contextmanager
     def _keeping_fatal_error(self):
-        """Keeps an error for the search: raised at once, KerasTuner would never unlock itself."""
+        """Keeps an error for later: raised here, KerasTuner would stay locked."""
         try:
             yield
         except Exception as error:
             self.fatal_error = self.fatal_error or error
 
     def get_state(self):
-        """As KerasTuner's, with the records."""
+        """KerasTuner's, plus the records."""
         return {**super().get_state(), "records": self.records, "is_done": self.is_done}
 
     def set_state(self, state):
-        """As KerasTuner's, with the records."""
+        """KerasTuner's, plus the records."""
         super().set_state(state)
         self.records, self.is_done = state["records"], state.get("is_done", False)
 
     def reload(self):
-        """As KerasTuner's; repairs trials that a kill left between two files."""
+        """KerasTuner's; repairs trials whose files a kill left inconsistent."""
         super().reload()
         for trial_id in set(self.trials) - set(self.start_order):
-            del self.trials[trial_id]  # it had begun on disk, but not in the oracle's file
+            del self.trials[trial_id]  # it has a file, but is not in the oracle's
         for trial_id in list(self._retry_queue):
-            if self.trials[trial_id].status in (TrialStatus.COMPLETED, TrialStatus.FAILED):
-                self._retry_queue.remove(trial_id)  # it had ended on disk
+            if self.trials[trial_id].status in ENDED:
+                self._retry_queue.remove(trial_id)  # its file says that it ended
                 if trial_id not in self.end_order:
                     self.end_order.append(trial_id)
                 path = pathlib.Path(self._get_trial_dir(trial_id)) / "trial.json"
@@ -239,7 +239,7 @@ class ResumableOracle:
         record, begun = self.records[trial_id], self._begun.pop(trial_id, None)
         if begun is not None and now is None:
             seconds = time.monotonic() - begun
-        elif record["seconds"] is None:  # another process began it
+        elif record["seconds"] is None:  # another process started it
             started = datetime.datetime.fromisoformat(record["started"]).timestamp()
             seconds = max(0.0, (now or time.time()) - started)
         else:
@@ -247,7 +247,7 @@ class ResumableOracle:
         record["seconds"] = round(seconds, 1)
 
     def _check_consecutive_failures(self):
-        # KerasTuner's ends a search after three failures in a row, whatever came before.
+        # KerasTuner would end a search after any three consecutive failures.
         self._give_up_if_all_failed(min(_FIRST_FAILURES, self.max_trials or _FIRST_FAILURES))
 
     def _give_up_if_all_failed(self, limit):
@@ -266,7 +266,7 @@ class ResumableOracle:
         return [trial for trial in trials if trial.status == TrialStatus.COMPLETED]
 
     def _objective_values(self, trial):
-        """What the objective looks at, of the last epoch."""
+        """The metrics of the objective, from the last epoch."""
         names = [self.objective.name]
         if names == [ABOVE_FLOOR]:
             names = ["val_accuracy", "val_shift_consistency"]
@@ -277,7 +277,7 @@ class ResumableOracle:
         return score_above_floor(*values.T, self.tolerance).tolist()
 
     def _remove_old_weights(self):
-        """Removes the networks of trials that are neither among the best nor trained on later."""
+        """Removes the networks that are neither among the best nor may be trained further."""
         brackets = () if self.is_done else getattr(self, "_brackets", ())
         wanted = {trial.trial_id for trial in self.get_best_trials(_KEPT)}
         wanted |= {info["id"] for b in brackets for found in b["rounds"] for info in found}
@@ -286,15 +286,15 @@ class ResumableOracle:
                 (pathlib.Path(self._get_trial_dir(trial_id)) / WEIGHTS).unlink()
 
 
-def last_line(message):
-    """The last line of a traceback or of any text; `None` for `None`."""
+def last_line(message: str | None) -> str | None:
+    """The last line of a traceback or other text; `None` for `None`."""
     lines = (message or "").strip().splitlines()
     return lines[-1].removeprefix("keras_tuner.src.errors.FailedTrialError: ") if lines else None
 
 
 class RandomOracle(ResumableOracle, keras_tuner.oracles.RandomSearchOracle):
-    """Settings drawn at random."""
+    """Random settings."""
 
 
 class BayesianOracle(ResumableOracle, keras_tuner.oracles.BayesianOptimizationOracle):
-    """Settings drawn where a Gaussian process expects the best."""
+    """Settings that a Gaussian process expects to be good."""

@@ -1,4 +1,4 @@
-"""The part of a process in a search: chief, worker, or the only process."""
+"""The role of a process in a search: chief, worker, or neither."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ID, ADDRESS, PORT = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_O
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-    """What a process does in a search.
+    """The role of a process in a search.
 
     Attributes:
-        name: the process's own, such as "chief" or "worker0"; a chief's contains "chief".
+        name: a unique name, such as "chief" or "worker0"; a chief's contains "chief".
         address: the chief's host name or IP address.
         port: the chief's port.
     """
@@ -28,7 +28,7 @@ class Role:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process hands out the trials."""
+        """Whether this process assigns the trials."""
         return "chief" in self.name
 
     @property
@@ -40,27 +40,27 @@ class Role:
 
     @property
     def target(self) -> str:
-        """Address and port as gRPC takes them."""
+        """Address and port for gRPC."""
         address = f"[{self.address}]" if ":" in self.address else self.address
         return f"{address}:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment variables that give a process this role."""
+        """The environment variables of this role."""
         return {ID: self.name, ADDRESS: self.address, PORT: str(self.port)}
 
 
 def find_role(environment: Mapping[str, str] = os.environ) -> Role | None:
-    """The role that the environment variables give this process.
+    """The role of this process according to the environment variables.
 
     Args:
-        environment: a dictionary of environment variables. An empty one counts as not set.
+        environment: environment variables; empty ones count as unset.
 
     Returns:
         A `Role`, or `None` if none of the variables is set.
 
     Raises:
-        ValueError: if some are missing or have wrong values.
+        ValueError: if some are missing or invalid.
     """
     given = {name: environment.get(name, "") for name in (ID, ADDRESS, PORT)}
     if not any(given.values()):
@@ -77,7 +77,7 @@ def find_role(environment: Mapping[str, str] = os.environ) -> Role | None:
 
 
 def take_role() -> Role | None:
-    """As `find_role`, and removes empty variables, which KerasTuner would take for set."""
+    """`find_role`; also removes empty variables, which KerasTuner would treat as set."""
     role = find_role()
     if role is None:
         for name in (ID, ADDRESS, PORT):

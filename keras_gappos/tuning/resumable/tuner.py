@@ -18,8 +18,8 @@ from keras_gappos.tuning.objective import ABOVE_FLOOR
 from keras_gappos.tuning.resumable.oracles import MESSAGE, WEIGHTS
 from keras_gappos.tuning.resumable.role import take_role
 
-FILE_NAME = "search.json"  # what the search in a folder is
-_ASK_EVERY = 0.5  # seconds
+FILE_NAME = "search.json"  # identifies the search in a folder
+_REQUEST_INTERVAL = 0.5  # seconds
 
 
 class ResumableTuner(keras_tuner.Tuner):
@@ -27,19 +27,19 @@ class ResumableTuner(keras_tuner.Tuner):
 
     Args:
         oracle: a `ResumableOracle`.
-        hypermodel: a `keras_tuner.HyperModel` whose `fit` takes `epochs`, `initial_epoch` and
+        hypermodel: a `keras_tuner.HyperModel` whose `fit` accepts `epochs`, `initial_epoch` and
             `callbacks`, and returns a `History`.
-        epochs: passes over the data, where the oracle does not say.
+        epochs: passes over the data, unless the oracle sets it.
         directory: folder of the search.
         strategy: a distribution strategy with a `scope`, or `None`.
-        identity: dictionary of what identifies the search.
+        identity: dictionary that identifies the search.
     """
 
     def __init__(self, oracle, hypermodel, epochs, directory, strategy, identity) -> None:
         self._epochs, self._strategy, self._asked = epochs, strategy, 0.0
         self._identity, self._role = identity, take_role()
         directory = pathlib.Path(directory)
-        # A worker's chief may not have begun yet.
+        # A worker checks in `search`: its chief may not have started yet.
         if not self._has_chief and not _is_recorded(
             directory, identity, f"`directory` {directory} holds another search"
         ):
@@ -50,10 +50,10 @@ class ResumableTuner(keras_tuner.Tuner):
         if self._has_chief:
             self.oracle.stub = _cluster().connect(self._role)
         else:
-            self.save()  # so that a search killed at any time can be reloaded
+            self.save()  # a search can be killed from now on
 
     def search(self, *args, **kwargs):
-        """Runs all trials, here or in the workers; takes the arguments of the hypermodel's `fit`.
+        """Runs all trials, here or in workers; accepts the arguments of the hypermodel's `fit`.
 
         Raises:
             RuntimeError: if the first trials all fail.
@@ -67,7 +67,7 @@ class ResumableTuner(keras_tuner.Tuner):
             self._check_chief(folder)
             with _cluster().heartbeat(self._role, folder):
                 super().search(*args, **kwargs)
-            self.oracle = self.oracle._oracle  # the chief may be gone, and all is in the folder
+            self.oracle = self.oracle._oracle  # read the folder: the chief may be gone
             self.oracle.reload()
         elif self._role:
             _cluster().serve(self.oracle, self._role, folder)
@@ -76,13 +76,13 @@ class ResumableTuner(keras_tuner.Tuner):
             self._raise_fatal_error()
 
     def run_trial(self, trial, *args, **kwargs):
-        """Builds and trains the network of a trial; its metrics are those of the last epoch."""
-        keras.backend.clear_session()  # it would end the scope
+        """Builds and trains a trial's network; returns the metrics of the last epoch."""
+        keras.backend.clear_session()  # outside the scope, which it would end
         with self._strategy.scope() if self._strategy else contextlib.nullcontext():
             return self._run_trial(trial, *args, **kwargs)
 
     def _try_run_and_update_trial(self, trial, *args, **kwargs):
-        # KerasTuner's prints the traceback of each trial that fails.
+        # KerasTuner prints the traceback of each failed trial.
         try:
             with interrupts_kept():
                 self._run_and_update_trial(trial, *args, **kwargs)
@@ -95,11 +95,11 @@ class ResumableTuner(keras_tuner.Tuner):
             trial.message = traceback.format_exc()
 
     def _run_and_update_trial(self, trial, *args, **kwargs):
-        # KerasTuner's reports the best of several epochs, or the first.
+        # KerasTuner reports the best epoch.
         metrics, name = self.run_trial(trial, *args, **kwargs), self.oracle.objective.name
         if name not in metrics:
             raise keras_tuner.errors.FatalValueError(
-                f"The objective {name} is not among what `fit` measures: {', '.join(metrics)}"
+                f"The objective {name} is not a metric that `fit` returns: {', '.join(metrics)}"
             )
         epochs = trial.hyperparameters.values.get("tuner/epochs", self._epochs)
         self.oracle.update_trial(trial.trial_id, metrics, step=epochs)
@@ -122,23 +122,23 @@ class ResumableTuner(keras_tuner.Tuner):
         )
         metrics = {name: float(values[-1]) for name, values in history.history.items()}
         if {"val_accuracy", "val_shift_consistency"} <= set(metrics):
-            metrics[ABOVE_FLOOR] = metrics["val_shift_consistency"]  # the oracle sees to the floor
+            metrics[ABOVE_FLOOR] = metrics["val_shift_consistency"]  # the oracle applies the floor
         self._save_weights(model, trial.trial_id)
         return metrics
 
     def load_model(self, trial):
-        """The trained model of a trial, if it is among the best ones."""
+        """The trained model of a trial, if it is among the best."""
         model = self.hypermodel.build(trial.hyperparameters)
         self._load_weights(model, trial.trial_id)
         return model
 
     def pre_create_trial(self):
-        """Waits a little before an idle oracle is asked again."""
-        time.sleep(max(0.0, self._asked + _ASK_EVERY - time.monotonic()))
+        """Waits briefly before the next request to an idle oracle."""
+        time.sleep(max(0.0, self._asked + _REQUEST_INTERVAL - time.monotonic()))
         self._asked = time.monotonic()
 
     def on_trial_end(self, trial):
-        """Leaves a failed trial's message where the chief finds it, and ends the trial."""
+        """Writes a failed trial's message for the chief, and ends the trial."""
         if trial.message:
             path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / MESSAGE
             with replacing(path) as temporary:
@@ -148,7 +148,7 @@ class ResumableTuner(keras_tuner.Tuner):
         self._raise_fatal_error()
 
     def save(self):
-        """Saves the oracle and the tuner, each in one move; nothing of a worker."""
+        """Saves the oracle and the tuner atomically; a worker saves nothing."""
         if not self._has_chief:
             self.oracle.save()
             write_json(self._get_tuner_fname(), self.get_state())
@@ -167,7 +167,7 @@ class ResumableTuner(keras_tuner.Tuner):
             )
 
     def _get_tuner_fname(self):
-        # Alone or as a chief, it is the same search; a worker reloads nothing.
+        # The same file with and without workers; a worker reloads nothing.
         name = self.tuner_id if self._has_chief else "tuner"
         return str(pathlib.Path(self.project_dir) / f"{name}.json")
 
@@ -188,14 +188,14 @@ class ResumableTuner(keras_tuner.Tuner):
 
 
 def _cluster():
-    # It needs gRPC and protobuf, of versions that fit together; a search in one process does not.
+    # Imported late: only a search in several processes needs gRPC.
     from keras_gappos.tuning.resumable import chief as cluster
 
     return cluster
 
 
 def _is_recorded(folder, identity, complaint):
-    """Whether a folder has a search; raises a `ValueError` if it is another one."""
+    """Whether a folder has this search; raises a `ValueError` for another search."""
     path = folder / FILE_NAME
     if not path.exists():
         return False
@@ -204,6 +204,6 @@ def _is_recorded(folder, identity, complaint):
 
 
 def _network_of(model):
-    """The network that a model trains, without the optimizer of a compiled one."""
+    """The network inside a model, without an optimizer."""
     network = model.model if isinstance(model, PreparedModel) else model
     return keras.Model(network.inputs, network.outputs)

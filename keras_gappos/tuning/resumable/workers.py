@@ -1,37 +1,49 @@
 """The workers of a search on one machine."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from keras_gappos.tuning.resumable.chief import is_over
+from keras_gappos.tuning.resumable.oracles import ResumableOracle
+from keras_gappos.tuning.resumable.role import Role
 
-_MAX_STARTS = 3  # of one worker, with no trial ended between them
+_MAX_STARTS = 3  # of one worker without a finished trial
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS")
 _GPUS = "CUDA_VISIBLE_DEVICES"
-# Else the first process to ask takes nearly all of a GPU's memory.
+# By default the first process takes nearly all of a GPU's memory.
 SHARED_MEMORY = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 class LocalWorkers:
-    """The workers of one machine, as processes that are started again if they die.
+    """Worker processes on this machine, restarted if they die.
 
-    They share the cores and the GPUs: of several GPUs each worker has one, in turn.
+    They share the cores. With several GPUs, each worker uses one, round-robin.
 
     Args:
-        count: number of them.
-        command: the command line of each, a list.
+        count: number of workers.
+        command: their command line, a list.
         role: the chief's `Role`.
-        folder: where their logs go, a `pathlib.Path`.
-        oracle: the chief's, which hears of a death at once.
-        gpus: names of the GPUs to share out; `None` is all of them, and with none each worker
-            sees them all.
+        folder: folder for their logs.
+        oracle: the chief's `ResumableOracle`.
+        gpus: names of the GPUs to distribute; `None` is all. If empty, each worker sees all GPUs.
     """
 
-    def __init__(self, count, command, role, folder, oracle, gpus=None):
+    def __init__(
+        self,
+        count: int,
+        command: list[str],
+        role: Role,
+        folder: pathlib.Path,
+        oracle: ResumableOracle,
+        gpus: list[str] | None = None,
+    ) -> None:
         self._command, self._role, self._oracle = command, role, oracle
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,8 +67,8 @@ class LocalWorkers:
                 process.kill()
                 process.wait()
 
-    def look(self):
-        """Starts workers again that have died.
+    def poll(self) -> None:
+        """Restarts workers that have died.
 
         Raises:
             OSError: if none is left.
@@ -65,11 +77,11 @@ class LocalWorkers:
             if process.poll() is None:
                 continue
             del self._processes[name]
-            if process.returncode == 0:  # it has heard that all is done
+            if process.returncode == 0:  # all trials are done
                 continue
             ending = self._ending(name, process.returncode)
             self._oracle.lose_worker(name, ending)
-            if len(self._oracle.end_order) > self._ended[name]:  # a trial's fault, or long ago
+            if len(self._oracle.end_order) > self._ended[name]:  # trials ended since its start
                 self._starts[name] = 0
             if self._starts[name] < _MAX_STARTS:
                 self._start(name)
@@ -96,7 +108,7 @@ class LocalWorkers:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C is for the chief, which ends its workers.
+                # Ctrl-C reaches only the chief, which ends its workers.
                 start_new_session=True,
             )
 
@@ -104,16 +116,15 @@ class LocalWorkers:
         return self._folder / f"{name}.log"
 
 
-def environments(count, given, gpus):
-    """The environment variables of each worker.
+def environments(
+    count: int, given: Mapping[str, str], gpus: list[str]
+) -> dict[str, dict[str, str]]:
+    """The environment variables of each worker, by the worker's name.
 
     Args:
         count: number of workers.
-        given: dictionary of the variables of this process, which come before all others.
-        gpus: names of this machine's GPUs, a list.
-
-    Returns:
-        A dictionary of the workers' names to dictionaries.
+        given: this process's environment variables, which take precedence.
+        gpus: names of this machine's GPUs.
     """
     threads = str(max(1, (os.cpu_count() or 1) // count))
     shared = {**dict.fromkeys(_THREADS, threads), **SHARED_MEMORY, **given}
@@ -124,27 +135,26 @@ def environments(count, given, gpus):
     return found
 
 
-def find_gpus(given=os.environ, devices=pathlib.Path("/dev")):
-    """The NVIDIA GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES has.
+def find_gpus(
+    given: Mapping[str, str] = os.environ, devices: pathlib.Path = pathlib.Path("/dev")
+) -> list[str]:
+    """The NVIDIA GPUs that this process may use, as in CUDA_VISIBLE_DEVICES; may be empty.
 
     Args:
-        given: dictionary of environment variables.
+        given: environment variables.
         devices: folder of the device files.
-
-    Returns:
-        A list of strings; empty without GPUs, or where only the framework can tell.
     """
     if _GPUS in given:
         return [name for name in given[_GPUS].split(",") if name]
-    # CUDA numbers those that it finds from 0, whatever their files are called.
+    # CUDA numbers its GPUs from 0, whatever the names of their files.
     return [str(number) for number, _ in enumerate(devices.glob("nvidia[0-9]*"))]
 
 
-def command_of(arguments):
-    """The command line of a worker of this installation: the command's arguments, in a list."""
+def command_of(arguments: list[str]) -> list[str]:
+    """The command line of `keras-gappos` in this installation with these arguments."""
     return [sys.executable, "-m", "keras_gappos", *arguments]
 
 
-def worker_folder(folder):
-    """Where the logs of a search's local workers are."""
+def worker_folder(folder: str | os.PathLike) -> pathlib.Path:
+    """The folder of the local workers' logs."""
     return pathlib.Path(folder) / "workers"

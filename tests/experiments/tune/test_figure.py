@@ -18,7 +18,7 @@ def places(collection):
     return np.asarray(collection.get_offsets())
 
 
-def test_the_pareto_front_is_of_those_that_no_other_beats():
+def test_no_trial_dominates_the_pareto_front():
     scores = [(70.0, 90.0), (80.0, 80.0), (75.0, 85.0), (75.0, 70.0), (69.0, 90.0), (80.0, 79.0)]
     rows = [row(trial, *score) for trial, score in enumerate(scores)]
     assert [row["trial"] for row in pareto_front(rows)] == [0, 2, 1]

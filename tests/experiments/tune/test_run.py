@@ -160,7 +160,7 @@ def test_a_search_that_was_stopped_makes_the_same_choices(tmp_path, monkeypatch)
     assert [row["starts"] for row in stopped] == [1, 2, 1]
 
 
-def test_hyperband_says_whose_network_a_trial_went_on_with(tmp_path):
+def test_hyperband_names_the_trial_that_each_trial_continues(tmp_path):
     tune.run(tiny(tmp_path, tuner="hyperband", trials=4, epochs=3))
     rows = rows_of(tmp_path)
     continued = [row for row in rows if row["continues"] is not None]
@@ -189,7 +189,7 @@ def test_a_trial_that_diverges_is_a_row_with_its_reason(tmp_path, monkeypatch):
     assert {row["status"] for row in rows} == {"FAILED", "COMPLETED"}
 
 
-def test_the_folder_of_another_search_is_refused_with_the_difference(tmp_path):
+def test_the_folder_of_another_search_is_rejected_with_the_difference(tmp_path):
     tune.run(tiny(tmp_path, trials=1))
     before = (tmp_path / "results.json").read_text()
     with pytest.raises(ValueError, match="seed is 0 there, 3 here"):
@@ -197,7 +197,7 @@ def test_the_folder_of_another_search_is_refused_with_the_difference(tmp_path):
     assert (tmp_path / "results.json").read_text() == before
 
 
-def test_other_settings_are_refused_before_a_trial_has_ended_too(tmp_path, monkeypatch):
+def test_other_settings_are_rejected_before_a_trial_has_ended_too(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(AugShiftHyperModel, "fit", interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -217,7 +217,7 @@ def test_a_log_begins_with_what_is_to_be_done(tmp_path):
     assert text.getvalue().startswith("2 trials of 4 epochs in all\n")
 
 
-def test_data_that_do_not_fit_are_said_before_workers_are_started(tmp_path):
+def test_bad_data_raise_an_error_before_workers_start(tmp_path):
     with pytest.raises(ValueError, match="`batch_size` must not exceed"):
         tune.run(tiny(tmp_path, space=("batch_size=128",), workers=2))
     assert not (tmp_path / "search/workers").exists()
@@ -239,7 +239,7 @@ def test_tensorboard_gets_logs_of_each_trial_with_its_settings(tmp_path):
         assert any(b"max_shift" in path.read_bytes() for path in files)
 
 
-def test_tensorboard_elsewhere_is_refused(tmp_path, monkeypatch):
+def test_tensorboard_elsewhere_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ValueError, match="`tensorboard` needs the TensorFlow backend"):
         tune.run(tiny(tmp_path, tensorboard=True))
@@ -265,7 +265,7 @@ def test_bad_settings_are_named(tmp_path, changes, message):
     ("changes", "message"),
     [
         ({"validation_images": 96}, "`validation_images` must leave images.*of 96 images"),
-        ({"space": ("width=12",)}, r"`space\['width'\]` must be out of"),
+        ({"space": ("width=12",)}, r"`space\['width'\]` must be in"),
         ({"space": ("batch_size=128",)}, "`batch_size` must not exceed"),
         ({"space": (), "train_images": 63}, "use more images.*up to 256, 31 images"),
         ({"measure_shift": 8}, "`measure_shift` must be"),
@@ -288,7 +288,7 @@ def test_two_devices_find_what_one_does(tmp_path):
         tune._devices(tiny(tmp_path, distribute="mirrored")).check_batch_size(33)
 
 
-def test_workers_of_both_kinds_are_refused(tmp_path, monkeypatch):
+def test_workers_of_both_kinds_are_rejected(tmp_path, monkeypatch):
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
     monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "8000")

@@ -137,13 +137,13 @@ def test_local_workers_are_started_again_and_end_with_the_chief(tmp_path, monkey
     killed = []
     with LocalWorkers(1, command(folder, 0.5), role, folder / "workers", tuner.oracle) as workers:
 
-        def look():
+        def poll():
             if tuner.oracle.ongoing_trials and not killed:
                 killed.append(workers._processes["worker0"])
                 killed[0].send_signal(signal.SIGKILL)
-            workers.look()
+            workers.poll()
 
-        serve(tuner.oracle, role, folder, look=look)
+        serve(tuner.oracle, role, folder, poll=poll)
     check_all_done(folder)
     assert killed[0].wait(WAIT) == -signal.SIGKILL
     assert sum(record["starts"] for record in tuner.oracle.records.values()) == 7
@@ -157,10 +157,10 @@ def test_workers_that_cannot_start_end_the_search_with_their_last_words(tmp_path
         LocalWorkers(2, broken, role, folder / "workers", tuner.oracle) as workers,
         pytest.raises(OSError, match=r"All workers have ended.*no such data set"),
     ):
-        serve(tuner.oracle, role, folder, look=workers.look)
+        serve(tuner.oracle, role, folder, poll=workers.poll)
 
 
-def test_a_port_that_is_taken_is_said(tmp_path):
+def test_a_taken_port_raises_an_error(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         role = Role("chief", "127.0.0.1", server.getsockname()[1])
         with pytest.raises(OSError, match=f"cannot listen at 127.0.0.1:{role.port}.*free port"):
@@ -204,7 +204,7 @@ def finish(oracle, trial):
 
 def test_a_chief_without_workers_says_so_once_and_waits_for_others(chief, capfd):
     wait_for_chief(chief.role, timeout=10.0)
-    lost = chief.oracle.create_trial("ghost")  # whose heart never beats
+    lost = chief.oracle.create_trial("ghost")  # which sends no heartbeat
     other = chief.oracle.create_trial("another")
     deadline = time.monotonic() + 10
     while chief.oracle.ongoing_trials and time.monotonic() < deadline:
@@ -251,7 +251,7 @@ def test_a_worker_has_the_best_of_the_whole_search_though_its_chief_has_gone(
     assert not (tmp_path / "search/worker0.json").exists()
 
 
-def test_a_worker_of_another_search_or_with_another_folder_is_refused(chief, worker, tmp_path):
+def test_a_worker_of_another_search_or_with_another_folder_is_rejected(chief, worker, tmp_path):
     with pytest.raises(ValueError, match=r"runs another search.*epochs is 1 there, 2 here"):
         toy_tuner(tmp_path / "search", trials=2, epochs=2).search()
     with pytest.raises(ValueError, match="images is not set there, 5 here"):
@@ -266,11 +266,11 @@ def test_an_address_of_ipv6_is_bracketed():
     assert Role("chief", "::1", 8000).is_local
 
 
-def test_a_worker_beats_once_however_often_it_is_asked_to(chief, tmp_path):
+def test_a_nested_heartbeat_does_nothing(chief, tmp_path):
     role = dataclasses.replace(chief.role, name="worker0")
     with heartbeat(role, tmp_path, 1.0), heartbeat(role, tmp_path, 1.0):
         # By name: gRPC starts threads of its own, whenever it likes.
-        assert [thread.name for thread in threading.enumerate()].count("beat of worker0") == 1
+        assert [thread.name for thread in threading.enumerate()].count("heartbeat of worker0") == 1
         deadline = time.monotonic() + 10
         while not (tmp_path / "workers/worker0").exists():
             assert time.monotonic() < deadline
@@ -295,7 +295,7 @@ def test_roles_are_read_from_the_environment():
         {"KERASTUNER_TUNER_ID": "../worker"},
     ],
 )
-def test_half_a_role_is_refused(wrong):
+def test_half_a_role_is_rejected(wrong):
     environment = Role("worker0", "127.0.0.1", 8000).environment | wrong
     with pytest.raises(ValueError, match=r"KERASTUNER_TUNER_ID, .*must all be set.*Received"):
         find_role(environment)

@@ -30,7 +30,7 @@ def deaths(oracle, count, folder):
     with LocalWorkers(1, broken, ROLE, folder, oracle) as workers:
         while len(oracle.reasons) < count:
             workers._processes["worker0"].wait(60)
-            workers.look()
+            workers.poll()
 
 
 def test_trials_that_kill_their_workers_do_not_use_up_a_worker(tmp_path):
@@ -51,7 +51,7 @@ def test_a_signal_is_named(tmp_path):
     killed = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
     with LocalWorkers(1, killed, ROLE, tmp_path, oracle) as workers:
         workers._processes["worker0"].wait(60)
-        workers.look()
+        workers.poll()
     assert oracle.reasons == ["worker0 ended with signal 9 (Killed)"]
 
 
