@@ -1,16 +1,16 @@
-"""Which channels of a network know where things are? Find them, switch them off, see what breaks.
+"""Which channels of a network know where things are? Find them, set them to zero, see what breaks.
 
     python examples/find_position_channels.py
 
 A small convnet learns to segment `shapes`, where triangles and crosses are one class on the left
-and another on the right. The 16 of its 64 channels that carry most position are switched off.
+and another on the right. Then the 16 of its 64 channels that carry most position are set to zero.
 
-About 40 seconds on 2 cores. Expect the IoU of the left and of the right classes to fall from about
-65 and 70 % to 7 and 39 % (random channels: 54 and 62 %), and the other classes to stay at 83 %.
+About 40 seconds on 2 cores. Expect the IoU of the left and right classes to fall from 65 and 70 %
+to 7 and 39 % (random channels: 54 and 62 %), and that of the other classes to stay near 83 %.
 
-    python examples/find_position_channels.py my_network.keras  # or mobilenet, an untrained one
+    python examples/find_position_channels.py my_network.keras  # or mobilenet, untrained
 
-ranks the channels of that network, and saves it without the best tenth; 20 seconds for MobileNetV2.
+ranks the channels of that network, and saves it without the top tenth; 20 seconds for MobileNetV2.
 """
 
 import sys
@@ -30,7 +30,7 @@ GROUPS = {"both halves": (0, 1, 2), "left": (3, 5), "right": (4, 6)}  # where a 
 
 
 def train_small_network(images, masks):
-    """A plain convnet, whose dilated convolutions see far enough to know the half."""
+    """A plain convnet whose dilated convolutions see far enough to distinguish the halves."""
     x = inputs = keras.Input((64, 96, 3))
     for channels, strides, dilation in LAYERS:
         x = layers.Conv2D(channels, 3, strides, "same", dilation_rate=dilation, use_bias=False)(x)
@@ -59,9 +59,9 @@ def attack_small_network():
 
 
 def rank_network(model):
-    """Ranks the channels in front of the last global pooling; saves the network without some."""
+    """Ranks the channels before the last global pooling; saves the network without the top ones."""
     images, _ = load("shapes", "test", size=[side or 224 for side in model.input_shape[1:3]])
-    images = images / 127.5 - 1  # better: your own, in the units that the network takes
+    images = images / 127.5 - 1  # use your own images, preprocessed for the network
     for region in REGIONS:
         ranking = rank_channels(model, images, region, batch_size=16)
         print(f"{region:8} {len(ranking.channels)} channels, best first:", *ranking.channels[:8])

@@ -1,13 +1,13 @@
-"""Make a Keras classifier that you already have answer the same when its input moves.
+"""Make an existing Keras classifier consistent under shifts of its input.
 
     python examples/fit_with_augshift.py
 
-A small convnet with global average pooling learns handwritten digits that are all centred. Move
-them by up to three pixels, and it is often wrong, or at least no longer says what it said. Wrapped
-in AugShift the same network trains a little longer, on two shifted copies of each image that are
-to have the same pooled vector; then it is saved as the stock Keras model that it is.
+A small convnet with global average pooling learns centered handwritten digits. If they move by up
+to three pixels, it is often wrong, and its answer changes. Wrapped in AugShift, the same network
+trains further on two shifted copies of each image, whose pooled vectors are pulled together. It
+remains a stock Keras model, and is saved as one.
 
-About 30 seconds on 2 cores. Expect a consistency (two random shifts get the same answer) of about
+About 30 seconds on 2 cores. Expect a consistency (the same answer for two random shifts) of about
 28 % before and 88 % after, and accuracies of 16 % and 81 %.
 """
 
@@ -20,7 +20,7 @@ import keras_gappos as kg
 MAX_SHIFT = 3  # pixels
 
 
-def centred_digits(split):
+def centered_digits(split):
     """Digits in [0, 1] with a black margin, `(n, 14, 14, 1)`, and their labels."""
     images, labels = kg.data.load("digits", split)
     margin = ((0, 0), (MAX_SHIFT, MAX_SHIFT), (MAX_SHIFT, MAX_SHIFT), (0, 0))
@@ -45,7 +45,7 @@ def main():
         x = layers.Conv2D(channels, 3, strides, padding="same", activation="relu")(x)
     classifier = keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
 
-    (images, labels), test = centred_digits("train"), centred_digits("test")
+    (images, labels), test = centered_digits("train"), centered_digits("test")
     print("on unseen digits, over all shifts of up to 3 pixels, in percent")
     print("                consistency accuracy right at all shifts")
     train(classifier, images, labels, epochs=10)

@@ -1,14 +1,14 @@
-"""Where is the image? Global average pooling keeps the answer, in the order of the channels.
+"""Where is the image? Global average pooling keeps the answer in the order of the channels.
 
     python examples/location_in_channels.py
 
-Each handwritten digit is put on one cell of a black grid, and a small convnet learns to name the
-cell. Global average pooling (GAP) averages height and width away, and the cell is named all the
-same: the zero padding of the convolutions tells where the borders are, and each channel learns to
-answer to some places. Shuffle the pooled channels, and the same network is lost.
+Each handwritten digit is placed on one cell of a black grid, and a small convnet learns to name the
+cell. Global average pooling (GAP) removes height and width, yet the network names the cell: zero
+padding shows the convolutions where the borders are, and each channel learns to respond to some
+places. With its pooled channels shuffled, the same network fails.
 
 About 30 seconds on 2 cores. Expect 100 % for GAP on both grids; permuted, 20 to 30 % on the 3x3
-grid and about 10 % on the 5x5 grid, where blind guessing gives 11 % and 4 %.
+grid and about 10 % on the 5x5 grid, where chance is 11 % and 4 %.
 """
 
 import keras
@@ -31,7 +31,7 @@ def convnet(grid_size, permute):
         x = layers.ReLU()(x)
     x = layers.GlobalAveragePooling2D()(x)
     if permute:
-        x = ChannelPermutation(seed=0)(x)  # a fresh permutation at every call
+        x = ChannelPermutation(seed=0)(x)  # a new permutation at every call
     return keras.Model(inputs, layers.Dense(grid_size**2)(x))
 
 
@@ -44,7 +44,7 @@ def on_random_cells(split, grid_size, seed):
 
 
 def location_accuracy(grid_size, permute):
-    """Trains a network to name the cell; its accuracy on unseen digits, in percent."""
+    """Trains a network to name the cell; returns its accuracy on unseen digits, in percent."""
     keras.utils.set_random_seed(0)
     model = convnet(grid_size, permute)
     model.compile(

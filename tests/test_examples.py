@@ -15,6 +15,17 @@ def load_example(name):
     return module
 
 
+def test_pytorch_weights_are_loaded_without_a_file_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    example = load_example("import_pytorch_weights")
+    example.main(example.Settings())
+    assert "102 keys used, 1 left over" in capsys.readouterr().out
+    model = example.models.resnet(18, (None, None, 3), 10, width=8, stem="imagenet")
+    model.load_weights("small_resnet18.weights.h5")
+    expected = example.random_state_dict(10, 8)["fc.weight"].T
+    np.testing.assert_array_equal(model.get_layer("logits").get_weights()[0], expected)
+
+
 def test_a_network_of_the_users_own_is_saved_without_the_channels_that_rank_first(
     tmp_path, monkeypatch, capsys
 ):
