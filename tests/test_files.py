@@ -6,7 +6,7 @@ RUN = {"epochs": 3, "image_shape": (8, 8, 1)}
 RECORDED = {"epochs": 3, "image_shape": [8, 8, 1]}  # as JSON returns it
 
 
-def test_the_folder_of_another_run_is_refused_with_the_difference():
+def test_the_folder_of_another_run_is_rejected_with_the_difference():
     check_same_run(RECORDED, RUN, "`directory` holds another search")
     with pytest.raises(
         ValueError, match=r"holds another search: epochs is 3 there, 5 here\. Choose another folder"

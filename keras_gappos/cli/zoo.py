@@ -142,10 +142,7 @@ def complain(findings: list[zoo.Finding]) -> str:
     if not bad:
         return ""
     names = dict.fromkeys(finding.model for finding in bad)
-    return (
-        f"{len(bad)} of {len(findings)} checks failed, of {', '.join(names)}; the lines above tell "
-        "what is wrong."
-    )
+    return f"{len(bad)} of {len(findings)} checks failed, for {', '.join(names)}: see above."
 
 
 def score(name: _Name, data_dir: str | None = None) -> None:

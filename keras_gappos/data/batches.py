@@ -11,9 +11,9 @@ from keras_gappos.layers import place_on_grid
 class ShuffledBatches(keras.utils.PyDataset):
     """Batches in an order that depends only on the seed and the epoch.
 
-    A resumed training sees the batches it would have seen without the stop: epoch e draws from
-    `default_rng((seed, e))`. Images that do not fill a batch are left out, different ones in each
-    epoch. Pass `callback` to `fit`, with `shuffle=False`, since the batches are shuffled already.
+    A resumed training sees the same batches as one without an interruption: epoch e draws from
+    `default_rng((seed, e))`. Images that do not fill a batch are omitted, different ones in each
+    epoch. Pass `callback` and `shuffle=False` to `fit`.
     """
 
     _images: np.ndarray

@@ -12,7 +12,7 @@ from keras_gappos.data.resizing import checked_size, resize_image, resize_mask
 from keras_gappos.data.shapes import shapes
 from keras_gappos.data.tfds import read_tfds
 
-_DIGITS_TRAIN = 1397  # of 1,797; the last 400 are the test split, by writers of their own
+_DIGITS_TRAIN = 1397  # of 1,797; the last 400, by other writers, are the test split
 
 
 def load(
@@ -27,32 +27,31 @@ def load(
 
     Args:
         name: `"digits"` (1,797 handwritten digits of 8x8, embedded in scikit-learn), `"shapes"`
-            (500 images with masks, drawn by `keras_gappos.data.shapes.shapes`); the name of a set
-            of TensorFlow Datasets that has images and labels, such as `"cifar10"`, or images and
-            masks, such as `"cityscapes"`; or the folder of a set that TFDS prepared, such as
-            `"~/data/camvid/1.0.0"`.
-        split: `"train"` or `"test"` for the embedded sets, any split expression of TFDS otherwise,
+            (500 images with masks, drawn by `keras_gappos.data.shapes.shapes`); a set of TensorFlow
+            Datasets with images and labels, such as `"cifar10"`, or images and masks, such as
+            `"cityscapes"`; or the folder of a prepared TFDS set, such as `"~/data/camvid/1.0.0"`.
+        split: `"train"` or `"test"` for the embedded sets, otherwise any TFDS split expression,
             such as `"train[:90%]"`.
-        data_dir: folder of prepared TFDS data sets; a set that is missing there is downloaded into
-            it. `None` is TFDS' own folder, `~/tensorflow_datasets`.
-        limit: keep only the first images, this many; at least 1; `None` keeps all.
-        size: (height, width) in pixels to resize to: images bilinearly, smoothed where they
-            shrink, masks to the nearest label; `None` keeps the size.
+        data_dir: folder of prepared TFDS data sets; a missing set is downloaded into it. `None` is
+            TFDS's default, `~/tensorflow_datasets`.
+        limit: number of images to keep, from the first, at least 1; `None` keeps all.
+        size: (height, width) in pixels to resize to: images bilinearly with smoothing, masks to the
+            nearest label; `None` keeps the size.
         target: name of the feature to return with the images, such as `"label"` or
             `"segmentation_label"`; `None` is `"label"` if the set has it, otherwise its only mask.
 
     Returns:
-        `(images, labels)`: uint8 `(n, height, width, channels)` in [0, 255], int64 `(n,)`; or
-        `(images, masks)`, masks of an integer dtype `(n, height, width)`. Those of a set that
-        `keras_gappos.data.segmentation_info` knows have its classes.
+        `(images, labels)`: uint8 `(n, height, width, channels)` in [0, 255] and int64 `(n,)`; or
+        `(images, masks)`: integer masks `(n, height, width)`, with the classes of
+        `keras_gappos.data.segmentation_info` if it lists the set.
 
     Raises:
-        ValueError: for an unknown name (the nearest is named) or split, a `limit` or `size` below
-            1, a data set that has no such features or whose images are not all of one size while
-            `size` is `None`.
-        FileNotFoundError: for a `data_dir` or a folder that does not exist, or a data set that is
-            missing and cannot be downloaded; the message says how to get it.
-        ImportError: for a TFDS set, if TensorFlow or TFDS are not installed.
+        ValueError: for an unknown name (the message suggests the nearest) or split, a `limit` or
+            `size` below 1, or a data set without such features or, if `size` is `None`, with images
+            of several sizes.
+        FileNotFoundError: for a folder that does not exist, or a missing data set that cannot be
+            downloaded; the message says how to get it.
+        ImportError: for a TFDS set, if TensorFlow or TFDS is not installed.
 
     Example:
         >>> images, labels = keras_gappos.data.load("digits", "train", limit=100)
@@ -79,7 +78,7 @@ def load(
 
 
 def _resized(examples, size):
-    """The examples, each resized to `size` unless that is `None`."""
+    """The examples, resized to `size` unless it is `None`."""
     for image, target in examples:
         if size is not None:
             target = resize_mask(target, size) if np.ndim(target) else target
@@ -88,12 +87,12 @@ def _resized(examples, size):
 
 
 def _stack(name, examples):
-    """Arrays of all images and of all labels or masks."""
+    """Stacks the images, and the labels or masks."""
     images, targets = zip(*examples)
     sizes = {image.shape for image in images}
     if len(sizes) > 1:
         raise ValueError(
-            "`name` must be a data set whose images are all of one size, or `size` be given. "
+            "`name` must be a data set with images of one size; otherwise set `size`. "
             f"Received: {name!r}, with sizes such as {sorted(sizes)[:3]}"
         )
     if np.ndim(targets[0]) == 0:
@@ -112,5 +111,5 @@ def _digits(split, limit):
     return images[splits[split]][:limit], digits.target[splits[split]][:limit]
 
 
-# name -> (the function that reads it, the target it returns)
+# name -> (function that reads it, its target)
 EMBEDDED = {"digits": (_digits, "label"), "shapes": (shapes, "segmentation_label")}

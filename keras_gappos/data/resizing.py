@@ -30,16 +30,15 @@ def resize_image(
 ) -> np.ndarray:
     """Resizes an image bilinearly, with smoothing where it shrinks.
 
-    Pixels are squares whose centers lie at half-integers: pixel i of n new ones samples position
-    (i + 1/2) * old / n of the old image, with a triangle filter two pixels wide, old or new,
-    whichever are larger.
+    Pixel centers are at half-integers: new pixel i of n samples position (i + 1/2) * old / n of the
+    old image, with a triangle filter two pixels wide, old or new, whichever are larger.
 
     Args:
         image: uint8 `(height, width, channels)`.
         size: (height, width) of the new image, in pixels.
-        box: the part of the image to resize, (top, left, bottom, right) in pixels, fractions
-            allowed; `None` is all of it. Pixels just outside the box contribute where they exist,
-            so that a part of an image equals that part of the whole.
+        box: the part of the image to resize, (top, left, bottom, right) in pixels, possibly
+            fractional; `None` is the whole image. Pixels just outside the box contribute, so that
+            the result equals that part of the whole resized image.
 
     Returns:
         uint8 `(*size, channels)`.
@@ -50,7 +49,7 @@ def resize_image(
     """
     from PIL import Image
 
-    if image.shape[-1] != 3:  # Pillow has pixels of one channel, or of three
+    if image.shape[-1] != 3:  # Pillow supports one channel or three
         channels = [_resize(Image.fromarray(c), size, box) for c in np.moveaxis(image, -1, 0)]
         return np.stack(channels, axis=-1)
     return _resize(Image.fromarray(image), size, box)
@@ -69,8 +68,8 @@ def resize_mask(
 ) -> np.ndarray:
     """Resizes a mask to the nearest label, in the coordinates of `resize_image`.
 
-    New pixel i of n is the old pixel that its center, (i + 1/2) * old / n, lies in; on a border
-    between two, the later one.
+    New pixel i of n is the old pixel that contains its center, (i + 1/2) * old / n; on a border,
+    the later one.
 
     Args:
         mask: integers `(height, width)`.
@@ -92,5 +91,5 @@ def resize_mask(
 
 def _nearest(start, stop, new, old):
     centers = start + (np.arange(new) + 0.5) * ((stop - start) / new)
-    # Rounding errors must not decide on which side of a border a center lies.
+    # Rounding errors must not move a center across a border.
     return np.clip(np.floor(centers + 1e-6).astype(int), 0, old - 1)

@@ -14,9 +14,8 @@ from keras_gappos.data.resizing import checked_size, resize_image, resize_mask
 class SegmentationBatches(ShuffledBatches):
     """Shuffled batches of randomly scaled, cropped and mirrored images and masks.
 
-    A resumed training sees the batches it would have seen without the stop: epoch e draws from
-    `default_rng((seed, e))`. Images that do not fill a batch are left out, different ones in each
-    epoch. Pass `callback` to `fit`, with `shuffle=False`, since the batches are shuffled already.
+    The order, and how to pass the batches to `fit`, are those of `ShuffledBatches`: epoch e draws
+    from `default_rng((seed, e))`; pass `callback` and `shuffle=False`.
 
     Args:
         images: uint8 `(n, height, width, channels)`, in [0, 255].
@@ -24,20 +23,19 @@ class SegmentationBatches(ShuffledBatches):
         batch_size: images in a batch, 1 to n.
         seed: integer, at least 0.
         size: (height, width) of the crops, in pixels; `None` is the images' size.
-        scale: (smallest, largest) factor that an image is resized by before the crop is cut out,
-            drawn uniformly; both above 0.
-        flip: whether to mirror half of the images left to right. It makes left
-            and right indistinguishable.
-        ignore_class: label of the pixels outside an image that is smaller than the crop;
-            required if an image can be.
-        fill: color there, one value in [0, 255] for each channel; `None` is the images' mean.
+        scale: (smallest, largest) factor to resize an image by before cropping, drawn uniformly;
+            both above 0.
+        flip: whether to mirror half of the images left to right, which makes left and right
+            indistinguishable.
+        ignore_class: label of the pixels outside an image that is smaller than the crop; required
+            if scaled images can be.
+        fill: color of those pixels, a value in [0, 255] per channel; `None` is the images' mean.
 
     A batch is float32 images `(batch, *size, channels)` in [0, 1] and int32 masks
     `(batch, *size)`.
 
     Raises:
-        ValueError: for an argument that is none of the above, or masks that do not match the
-            images.
+        ValueError: for an invalid argument, or masks that do not match the images.
 
     Example:
         >>> images, masks = keras_gappos.data.load("shapes", "train", limit=8)
@@ -73,14 +71,14 @@ class SegmentationBatches(ShuffledBatches):
         smallest = scaled_size(images.shape[1:3], self._scale[0])
         if ignore_class is None and any(have < want for have, want in zip(smallest, self._size)):
             raise ValueError(
-                f"`ignore_class` is needed: scaled by {self._scale[0]} an image is {smallest}, and "
-                f"the crop, of {self._size}, reaches beyond it. Received: ignore_class=None"
+                f"`ignore_class` is needed: scaled by {self._scale[0]}, an image is {smallest}, "
+                f"smaller than the crop, {self._size}. Received: ignore_class=None"
             )
         self._fill = _checked_fill(images, fill)
         self.start_epoch(0)
 
     def start_epoch(self, epoch: int) -> None:
-        """Draws the order and the changes of an epoch, counted from 0."""
+        """Draws the order, scales, crops and flips of an epoch, counted from 0."""
         rng = np.random.default_rng((self._seed, epoch))
         count = len(self._images)
         order = rng.permutation(count)
@@ -125,9 +123,8 @@ def crop_scaled(
     Args:
         image, mask: uint8 `(height, width, channels)` and integers `(height, width)`.
         scale: factor; the scaled size is rounded to whole pixels.
-        corner: two numbers in [0, 1), down and right: where the crop lies between its first and
-            its last place. Along an axis on which the image is smaller than the crop, where the
-            image lies in it.
+        corner: two numbers in [0, 1), down and right: the position of the crop between its first
+            and its last place or, if the image is smaller, of the image within the crop.
         size: (height, width) of the crop.
         fill, ignore_class: color and label outside the image.
 
@@ -135,7 +132,7 @@ def crop_scaled(
         The crops, `(*size, channels)` and `size`, of the same dtypes.
     """
     scaled = scaled_size(mask.shape, scale)
-    new, old = [], []  # slices of the crop; (start, stop) in the image as it was
+    new, old = [], []  # slices of the crop; (start, stop) in the unscaled image
     for have, want, place, length in zip(scaled, size, corner, mask.shape):
         start = int(place * (abs(have - want) + 1)) * (1 if have > want else -1)
         first, last = max(start, 0), min(start + want, have)
@@ -170,7 +167,7 @@ def _checked_arrays(images, masks):
     shape, dtype = getattr(masks, "shape", None), getattr(masks, "dtype", np.dtype(object))
     if shape != images.shape[:3] or not np.issubdtype(dtype, np.integer):
         raise ValueError(
-            f"`masks` must be integers of shape {images.shape[:3]}, as the images are. "
+            f"`masks` must be integers of shape {images.shape[:3]}, like the images. "
             f"Received: {dtype} {shape}"
         )
     return images, masks

@@ -13,15 +13,15 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationInfo:
-    """The classes of a segmentation data set, as `load` gives them.
+    """The classes of a segmentation data set, as `load` returns them.
 
     Attributes:
-        num_classes: number of classes; masks have 0 to num_classes - 1, and `ignore_class`.
+        num_classes: number of classes; masks contain 0 to num_classes - 1, and `ignore_class`.
         class_names: a name for each class.
         colors: (red, green, blue) in [0, 255] for each class.
-        ignore_class: label of the pixels that have no class and do not count, or `None`.
-        source_labels: the label of each class in the data set's files, where they differ;
-            `load` translates them, and turns unlisted labels into `ignore_class`.
+        ignore_class: label of unlabeled pixels, which are ignored, or `None`.
+        source_labels: the label of each class in the data set's files, if they differ; `load`
+            translates them, and maps all others to `ignore_class`.
 
     Example:
         >>> info = keras_gappos.data.segmentation_info("camvid")
@@ -46,7 +46,7 @@ class SegmentationInfo:
         return palette[np.where(is_class, masks, self.num_classes)]
 
     def translate(self, masks: np.ndarray) -> np.ndarray:
-        """Masks with the files' labels as masks with the classes, uint8."""
+        """Translates masks from the files' labels to classes, uint8."""
         if self.source_labels is None:
             return masks
         table = np.full(256, self.ignore_class, "uint8")
@@ -58,14 +58,14 @@ def segmentation_info(name: str | os.PathLike) -> SegmentationInfo:
     """Returns the classes, colors and ignored label of a segmentation data set.
 
     Args:
-        name: `"shapes"`, `"camvid"` or `"cityscapes"`, as for `load`: a configuration or version
-            behind the name does not matter, and a prepared TFDS folder may be given.
+        name: `"shapes"`, `"camvid"` or `"cityscapes"`, with or without a configuration and version,
+            or a prepared TFDS folder.
 
     Returns:
         A `SegmentationInfo`.
 
     Raises:
-        ValueError: for another name; make a `SegmentationInfo` of your own for it.
+        ValueError: for any other name; create a `SegmentationInfo` for it.
 
     Example:
         >>> keras_gappos.data.segmentation_info("cityscapes").num_classes
@@ -75,14 +75,14 @@ def segmentation_info(name: str | os.PathLike) -> SegmentationInfo:
     if plain not in INFOS:
         near = difflib.get_close_matches(str(plain), INFOS, n=1)
         raise ValueError(
-            f"`name` must be one of {tuple(INFOS)}; for another data set make a SegmentationInfo. "
+            f"`name` must be one of {tuple(INFOS)}; for others, create a SegmentationInfo. "
             f"Received: name={name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
         )
     return INFOS[plain]
 
 
 def plain_name(name: str | os.PathLike) -> str:
-    """The name of a data set without configuration and version, a prepared folder's too."""
+    """The name of a data set without configuration and version; also for a prepared folder."""
     described = pathlib.Path(name).expanduser() / "dataset_info.json"
     if described.is_file():
         return json.loads(described.read_text())["name"]
@@ -125,7 +125,7 @@ INFOS = {
         },
         ignore_class=11,
     ),
-    # Cordts et al., arXiv 1604.01685: the 19 classes that count, of 34 labels.
+    # Cordts et al., arXiv 1604.01685: the 19 evaluated classes of 34 labels.
     "cityscapes": _info(
         {
             "road": (128, 64, 128),

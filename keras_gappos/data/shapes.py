@@ -10,28 +10,27 @@ HEIGHT, WIDTH = 64, 96
 SIZES = {"train": 400, "test": 100}
 GROUND, CIRCLE, SQUARE, TRIANGLE, CROSS = 0, 1, 2, (3, 4), (5, 6)  # the pairs: left, right
 _SEED = 2021
-_ATTEMPTS = 20  # to find room for a shape that touches no other
+_ATTEMPTS = 20  # to find a free place for a shape
 
 
 def shapes(split: str, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Draws textured shapes on a textured ground, with their masks.
 
-    Circles and squares are classes of their own. Triangles are one class in the left half of the
-    image and another in the right half, and so are crosses: only
-    the position tells the two apart: shape, size, texture, color and ground are drawn the same way
-    for both halves. No shape crosses the middle or overlaps another. Mirrored images
-    would contradict their masks: train without flips.
+    Circles and squares are one class each. Triangles are one class in the left half of the image
+    and another in the right half, and so are crosses: only position distinguishes the two, since
+    shape, size, texture, color and ground have the same distribution in both halves. No shape
+    crosses the middle or overlaps another. Train without flips: they would contradict the masks.
 
     Args:
         split: `"train"` (400 images) or `"test"` (100).
         limit: draw only this many images; `None` draws all.
 
     Returns:
-        `(images, masks)`: uint8 `(n, 64, 96, 3)` and uint8 `(n, 64, 96)`, the classes those of
+        `(images, masks)`: uint8 `(n, 64, 96, 3)` and uint8 `(n, 64, 96)`, with the classes of
         `keras_gappos.data.segmentation_info("shapes")`. The same at each call.
 
     Raises:
-        ValueError: for another split.
+        ValueError: for any other split.
 
     Example:
         >>> images, masks = keras_gappos.data.load("shapes", "train", limit=8)
@@ -80,7 +79,7 @@ def _place(rng, half, others):
 
 
 def _inside(kind, row, column, radius, angle):
-    """Which pixels lie in a shape; all of it lies within the radius of its center."""
+    """Which pixels are in a shape, which lies within `radius` of its center."""
     down = np.arange(HEIGHT)[:, None] + 0.5 - row
     right = np.arange(WIDTH)[None, :] + 0.5 - column
     x = (right * np.cos(angle) + down * np.sin(angle)) / radius
@@ -89,7 +88,7 @@ def _inside(kind, row, column, radius, angle):
         return np.hypot(x, y) <= 0.8
     if kind == SQUARE:
         return np.maximum(abs(x), abs(y)) <= 0.7
-    if kind == TRIANGLE:  # its corners on the circle, one of them up
+    if kind == TRIANGLE:  # corners on the circle, one at the top
         return (y <= 0.5) & (y >= np.sqrt(3) * abs(x) - 1)
     arm = 0.25
     return (np.maximum(abs(x), abs(y)) <= 0.95) & (np.minimum(abs(x), abs(y)) <= arm)

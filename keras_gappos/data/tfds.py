@@ -24,17 +24,17 @@ def read_tfds(
     """Yields the images of a data set, with their labels or masks.
 
     Args:
-        name: the name of a data set of TFDS, or the folder of a prepared one.
+        name: a TFDS data set, or the folder of a prepared one.
         split, data_dir, limit, target: as in `keras_gappos.data.load`.
         embedded: names of the embedded data sets, for messages.
 
     Yields:
-        `(image, label)`, uint8 `(height, width, channels)` and an integer; or `(image, mask)`,
-        integers `(height, width)`, those of a known set translated to its classes.
+        `(image, label)`: uint8 `(height, width, channels)` and an integer; or `(image, mask)`:
+        integers `(height, width)`, translated to classes for a known set.
 
     Raises:
-        ValueError, FileNotFoundError, ImportError: as `keras_gappos.data.load`, at the first
-            example at the latest.
+        ValueError, FileNotFoundError, ImportError: as `keras_gappos.data.load`, before the first
+            example.
     """
     tfds = _import_tfds(embedded)
     builder = _builder(tfds, name, data_dir, embedded)
@@ -55,7 +55,7 @@ def read_tfds(
             label = label.reshape(label.shape[:2])
             if label.shape != pixels.shape[:2]:
                 raise ValueError(
-                    "`name` must be a data set whose masks have the size of their images. "
+                    "`name` must be a data set whose masks have the same size as their images. "
                     f"Received: {name!r}, with a mask of {label.shape} for {pixels.shape[:2]}"
                 )
             label = label if info is None else info.translate(label)
@@ -82,7 +82,7 @@ def _features(name, features, target):
 
 
 def _hint(masks):
-    return f"Of several masks name one as `target`: {masks}. " if len(masks) > 1 else ""
+    return f"Set `target` to one of the masks: {masks}. " if len(masks) > 1 else ""
 
 
 def _is_label(feature):
@@ -90,7 +90,7 @@ def _is_label(feature):
 
 
 def _is_mask(feature):
-    """Whether a feature is one integer for each pixel."""
+    """Whether a feature has one integer per pixel."""
     shape = feature.shape
     return (
         isinstance(shape, tuple)
@@ -105,15 +105,15 @@ def _import_tfds(embedded):
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ImportError(
-            f"Data sets other than {_listed(embedded)} are read with TensorFlow Datasets: "
+            f"Data sets other than {_listed(embedded)} need TensorFlow Datasets: "
             "pip install 'keras-gappos[tensorflow]'. "
-            "Training itself does not need it; you can also pass your own NumPy arrays."
+            "You can also pass your own NumPy arrays."
         ) from error
     return tfds
 
 
 def _existing_folder(data_dir):
-    """`data_dir` with `~` expanded, if there is such a folder."""
+    """`data_dir` with `~` expanded; it must exist."""
     if data_dir is None:
         return None
     folder = pathlib.Path(data_dir).expanduser()
@@ -123,13 +123,13 @@ def _existing_folder(data_dir):
 
 
 def _builder(tfds, name, data_dir, embedded):
-    """The builder of a data set that is on the disk, downloading it first if need be."""
+    """The builder of a data set, which is downloaded if it is not on disk."""
     from tensorflow_datasets.core import read_only_builder
 
     if _is_folder(name):
         return tfds.builder_from_directory(_prepared_folder(name))
     data_dir = _existing_folder(data_dir)
-    try:  # prepared earlier, whether or not this TFDS has the code that made it
+    try:  # prepared earlier, even by code that this TFDS does not have
         return read_only_builder.builder_from_files(
             name, data_dir=data_dir or tfds.core.constants.DATA_DIR
         )
@@ -148,7 +148,7 @@ def _builder(tfds, name, data_dir, embedded):
 
 
 def _is_folder(name):
-    """Whether this is a path, not a name such as "cityscapes/semantic_segmentation:1.0.0"."""
+    """Whether `name` is a path, unlike "cityscapes/semantic_segmentation:1.0.0"."""
     path = pathlib.Path(name).expanduser()
     return path.is_absolute() or name.startswith(".") or (path / "dataset_info.json").is_file()
 
@@ -177,12 +177,12 @@ def _download(tfds, builder, name):
             if answer.status_code == 407 or answer.status_code >= 500:
                 answer.raise_for_status()
         builder.download_and_prepare()
-    # An AssertionError: TFDS asks for files that must be downloaded by hand.
+    # TFDS raises an AssertionError for files that must be downloaded by hand.
     except (requests.RequestException, tfds.download.DownloadError, AssertionError) as error:
         raise FileNotFoundError(
             f"{name!r} is not in {builder.data_dir} and cannot be downloaded "
             f"({type(error).__name__}: {str(error)[:200]}). Three ways to get it: (1) run this "
-            "again with a network connection; (2) prepare it on a machine that has one, with "
-            f"`tfds build {name}`, copy the folder and give it as data_dir; (3) use 'digits' or "
+            "again with a network connection; (2) prepare it on another machine with "
+            f"`tfds build {name}`, copy the folder and set data_dir to it; or (3) use 'digits' or "
             "'shapes', which are embedded."
         ) from error

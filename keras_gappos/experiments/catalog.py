@@ -23,12 +23,12 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
 
 
 def score(name: str, data_dir: str | None = None) -> dict[str, float]:
-    """Scores a model of the zoo on the data, and in the way, of its card.
+    """Scores a zoo model as its card describes.
 
-    Random draws are those of the card's seed: on the same backend the scores are the same.
+    With the card's seed, the scores are the same on the same backend.
 
     Args:
-        name: of a model, see `keras_gappos.zoo.list_models`.
+        name: a model's name; see `keras_gappos.zoo.list_models`.
         data_dir: folder of prepared TensorFlow Datasets; `None` is ~/tensorflow_datasets.
 
     Returns:
@@ -36,7 +36,7 @@ def score(name: str, data_dir: str | None = None) -> dict[str, float]:
 
     Raises:
         ValueError: for an unknown name.
-        OSError: if the weights or the data cannot be had.
+        OSError: if the weights or the data cannot be fetched.
     """
     model = info(name)
     kind = EXPERIMENTS[model.experiment]

@@ -141,7 +141,7 @@ def _writing(folder, patience):
             _remove_leftovers(folder)
             yield
     except OSError as error:
-        if error.errno is None:  # about the source, and says so
+        if error.errno is None:  # an error of the source
             raise
         raise OSError(
             error.errno,
@@ -158,7 +158,7 @@ def _remove_leftovers(folder):
 
 
 def _remove(path):
-    """Removes a file, a link, or a folder with all that is in it."""
+    """Removes a file, a link, or a folder and its contents."""
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 

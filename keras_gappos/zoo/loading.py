@@ -24,8 +24,8 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
 def load(name: str) -> keras.Model:
     """Loads a pretrained model, on any backend.
 
-    The package's own code builds the network, and the file supplies only numbers: no code from it
-    is run. `info(name)` describes inputs and outputs; `info(name).preprocess` prepares images.
+    This package builds the network; the file supplies only numbers, never code. `info(name)`
+    describes inputs and outputs; `info(name).preprocess` prepares images.
 
     Args:
         name: a model's name; see `list_models`.
@@ -67,18 +67,18 @@ def load_weights(network: keras.Model, path: pathlib.Path, name: str) -> None:
         name: the model that the weights must belong to.
 
     Raises:
-        ValueError: if it is not a weights file, or has the weights of another model; the message
-            names that model.
+        ValueError: if it is not a weights file, or has another model's weights; the message names
+            that model.
     """
     if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is no HDF5 file of weights, such as those of {name!r}")
+        raise ValueError(f"{path} is not a weights file of {name!r}: it is not HDF5")
     try:
         with warnings.catch_warnings():  # the error covers the warning for each layer
             warnings.simplefilter("ignore")
             network.load_weights(path)
     except (ValueError, KeyError, OSError) as error:
         owner = owner_of(digest_of(path))
-        whose = "a model that is not of this zoo" if owner in (None, name) else repr(owner)
+        whose = "a model outside this zoo" if owner in (None, name) else repr(owner)
         raise ValueError(f"{path} has the weights of {whose}, not of {name!r}") from error
 
 
@@ -89,19 +89,19 @@ def outputs_of(model: ZooModel, network: keras.Model, inputs: np.ndarray) -> np.
     return keras.ops.convert_to_numpy(network(inputs, training=False))
 
 
-def load_given_weights(network, path, kind):
-    """Loads a weights file into a network.
+def load_given_weights(network: keras.Model, path: str | pathlib.Path, kind: str) -> None:
+    """Loads a user's weights file into a network.
 
     Args:
         network: an untrained network.
-        path: of a `.weights.h5` file.
-        kind: what the weights must be of, for the message.
+        path: a `.weights.h5` file.
+        kind: the expected network, for the error message.
 
     Raises:
-        ValueError: if they are of another network.
+        ValueError: if the weights are those of another network.
     """
     try:
-        with warnings.catch_warnings():  # one for each layer that differs: the error says it all
+        with warnings.catch_warnings():  # the error covers the warning for each layer
             warnings.simplefilter("ignore")
             network.load_weights(pathlib.Path(path).expanduser())
     except (ValueError, OSError, KeyError) as error:

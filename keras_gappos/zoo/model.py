@@ -12,10 +12,10 @@ class ZooFile:
     """A file of a pretrained model.
 
     Attributes:
-        path: below the zoo's root, with forward slashes.
-        bytes: its size.
+        path: relative to the zoo's root, with forward slashes.
+        bytes: size in bytes.
         sha256: its SHA-256 digest, 64 hexadecimal digits.
-        unpacked_bytes: the size of what is in it, if it is an archive.
+        unpacked_bytes: total unpacked size of an archive.
     """
 
     path: str
@@ -25,7 +25,7 @@ class ZooFile:
 
     @property
     def name(self) -> str:
-        """The last part of the path."""
+        """The file name."""
         return self.path.rsplit("/", 1)[-1]
 
 
@@ -37,31 +37,30 @@ class ZooModel:
         name: `architecture.tag`, such as `"augshift_resnet18.cifar10"`.
         builder: the function of `keras_gappos.models` that builds the network.
         arguments: the builder's keyword arguments.
-        about: how it differs from other networks of that builder, in sentences.
+        about: how it was built and trained, in sentences.
         task: `"classification"`, `"location"` (of an image on a grid) or `"segmentation"`.
-        grid_size: cells along each side of the canvas that the network takes; 1 is plain images.
-        dataset: name of the data set it was trained on.
-        data_license: what is known about the data set's license.
-        data_note: what else is to be known about the data, may be empty.
-        class_names: what the outputs stand for, in their order.
-        image_shape: `(height, width, channels)` of one image, before it is put on a canvas.
-        mean, std: for each channel, of images in [0, 1]: what the network takes is
-            `(images - mean) / std`.
+        grid_size: cells along each side of the input canvas; 1 means plain images.
+        dataset: name of the training data set.
+        data_license: the data set's license, in a sentence.
+        data_note: a note about the data; may be empty.
+        class_names: the class or cell of each output.
+        image_shape: `(height, width, channels)` of one image, before placement on a canvas.
+        mean, std: per channel, for images in [0, 1]; the input is `(images - mean) / std`.
         metrics: measured scores by name, in percent.
         paper: the paper's scores, by the same names.
-        chance: the accuracy of guessing, in percent, or `None` where it is no accuracy.
+        chance: the accuracy of guessing, in percent; `None` for segmentation.
         measured: how the metrics were measured, in sentences.
-        parameters: number of weights, trained or not.
+        parameters: number of weights, including those that are not trained.
         epochs: passes over the training images.
         train_images: number of training images.
         experiment: the experiment that trained it, such as `"invariance"`.
-        settings: the experiment's settings, the seed among them.
-        key: what tells its row of the experiment's results from the others.
-        command: what made it.
+        settings: the experiment's settings, including the seed.
+        key: the entries that identify its row in the experiment's results.
+        command: the command that trained it.
         results: the `results.json` with the metrics, relative to the project's root.
         commit: the project's commit that recorded the metrics.
-        versions: of what made it: this package, Keras, the backend, NumPy, Python, the device.
-        files: by kind, `"weights"`, `"saved_model"` and `"sample"`, a `ZooFile` each.
+        versions: versions of this package, Keras, the backend, NumPy and Python; the device.
+        files: a `ZooFile` each for `"weights"`, `"saved_model"` and `"sample"`.
     """
 
     name: str
@@ -106,12 +105,12 @@ class ZooModel:
 
     @property
     def compared_layer(self) -> str | None:
-        """The layer whose output `verify` compares, where the network's own is random."""
+        """The layer whose output `verify` compares, if the network's output is random."""
         return "latent" if self.is_random else None
 
     @property
     def is_on_grid(self) -> bool:
-        """Whether the network's inputs are canvases with an image on one cell of a grid."""
+        """Whether the inputs are canvases with an image on one cell of a grid."""
         return self.grid_size > 1
 
     @property
@@ -120,7 +119,7 @@ class ZooModel:
         return self.builder == "permutenet"
 
     def preprocess(self, images: np.ndarray) -> np.ndarray:
-        """Standardizes images for the network; a grid's network needs them on a canvas afterwards.
+        """Standardizes images for the network; for a grid, place them on a canvas afterwards.
 
         Args:
             images: `(n, height, width, channels)`, uint8 in [0, 255], or floats in [0, 1].
@@ -144,7 +143,7 @@ class ZooModel:
             )
         if images.dtype == np.uint8:
             images = images / np.float32(255)
-        # Written so that NaN fails, too.
+        # NaN fails, too.
         elif images.size and not (images.min() >= 0 and images.max() <= 1):
             raise ValueError(
                 "`images` must be uint8, or floats in [0, 1]. Received: "
@@ -163,8 +162,7 @@ class ZooModel:
         names = {field.name for field in dataclasses.fields(cls)}
         if entry.keys() != names:
             raise ValueError(
-                f"An entry of the registry must have the keys {sorted(names)}. Received: "
-                f"{sorted(entry)}"
+                f"A registry entry must have the keys {sorted(names)}. Received: {sorted(entry)}"
             )
         lists = ("class_names", "image_shape", "mean", "std")
         entry = {k: tuple(v) if k in lists else v for k, v in entry.items()}

@@ -1,4 +1,4 @@
-"""An experiment's trained networks as models of the zoo: their files, entries and cards."""
+"""Publishes an experiment's trained networks in the zoo: files, entries and cards."""
 
 import dataclasses
 import os
@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Callable
 
 import h5py
 import keras
@@ -21,55 +22,53 @@ from keras_gappos.zoo.registry import FILE_NAME, format_registry, parse_registry
 LIMITS = {"weights": 25_000_000, "saved_model": 50_000_000}  # bytes of a file
 ZOO_LIMIT = 250_000_000  # bytes of all files
 _NAMES = {"weights": "model.weights.h5", "saved_model": "saved_model.zip", "sample": "sample.npz"}
-_HALF = 1e-2  # how far float16 weights may move the outputs
-# Bytes of float32 weights that are not worth rounding: it changed one of 800 answers of a digits
-# network, and then the scores of a card are not to be had again to the last digit.
+_HALF = 1e-2  # largest change of an output by float16 weights
+# Bytes. Smaller weights stay float32: rounding changed 1 of 800 predictions of a digits network,
+# and a card's scores should be reproducible to the last digit.
 _SMALL = 12_000_000
-_LEVELS = 16  # of the brightness in a sample, so that it packs well
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive can hold
+_LEVELS = 16  # of brightness in a sample, so that it compresses well
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip archive
 
 
 def publish(
-    results_dir,
-    zoo_dir,
-    registry_dir,
-    tag=None,
-    replace=False,
-    data_note=None,
-    log=print,
+    results_dir: str | os.PathLike,
+    zoo_dir: str | os.PathLike,
+    registry_dir: str | os.PathLike,
+    tag: str | None = None,
+    replace: bool = False,
+    data_note: str | None = None,
+    log: Callable[[str], object] = print,
     *,
-    entries_of,
+    entries_of: Callable[[pathlib.Path, str | None], list],
 ) -> list[ZooModel]:
-    """Adds the networks that an experiment has trained to the zoo, or brings them up to date.
+    """Adds an experiment's trained networks to the zoo, or updates them.
 
-    The files of a model whose weights are in the zoo already stay as they are, so that the same
-    results give the same entry. Nothing is moved into the zoo before everything is made.
+    Files of a model whose weights are already in the zoo do not change, so the same results give
+    the same entry. The zoo changes only after all files are complete.
 
     Args:
         results_dir: the experiment's output folder.
-        zoo_dir: folder of the zoo's files; its README is written anew.
+        zoo_dir: folder of the zoo's files; its README is rewritten.
         registry_dir: folder of `registry.json`, which is written last.
-        tag: is put behind the models' names, such as `"tuned"`; `None` leaves them as they are.
-        replace: whether models of these names may be replaced that other results have given.
-        data_note: what else is to be known about the data, for the cards; `None` keeps what the
-            models' cards have.
+        tag: suffix for the models' names, such as `"tuned"`, or `None`.
+        replace: whether to replace models of the same names that come from other results.
+        data_note: a note about the data for the cards; `None` keeps the present notes.
         log: function of a line of text.
-        entries_of: function of (path of `results.json`, tag) that gives the networks to publish,
-            as `keras_gappos.experiments.catalog` does: `name`, `fields` of a `ZooModel`, and the
-            path of the `weights`.
+        entries_of: function of (path of `results.json`, tag) that returns the networks to publish,
+            each with a `name`, the `fields` of a `ZooModel`, and the path of the `weights`.
 
     Returns:
         The entries of these networks.
 
     Raises:
-        ValueError: for results that the zoo does not take, weights of another network, files that
-            are too large, a model of other results, or another backend than TensorFlow, which
-            SavedModels need; what was in the zoo is as before then.
+        ValueError: for results that cannot be published, weights of another network, files that are
+            too large, a model of other results, or a backend other than TensorFlow, which
+            SavedModels need. The zoo is then unchanged.
         OSError: if a folder cannot be read or written.
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
-            "SavedModels are made on TensorFlow: set KERAS_BACKEND=tensorflow. Received: "
+            "SavedModels need the TensorFlow backend: set KERAS_BACKEND=tensorflow. Received: "
             f"{keras.backend.backend()}"
         )
     results = pathlib.Path(results_dir).expanduser().absolute() / "results.json"
@@ -82,7 +81,7 @@ def publish(
         _check_owners([publication.name for publication in found], models, place)
     commit = _commit_of(results)
     if not commit:
-        log(f"{results} is not committed as it is, and the cards name no commit of it.")
+        log(f"{results} is not committed: the cards will name no commit.")
     zoo_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".adding", dir=zoo_dir) as temporary:
         made = pathlib.Path(temporary)
@@ -110,17 +109,17 @@ def publish(
 
 
 def _check_owners(names, models, place):
-    """Raises a `ValueError` if one of the names is that of a model of other results."""
+    """Raises a `ValueError` if one of the names belongs to a model of other results."""
     for name in names:
         if name in models and models[name].results != place:
             raise ValueError(
-                f"`results_dir` has {name}, which the zoo has from {models[name].results}: give a "
-                f"`tag`, or say that it shall `replace` that one. Received: {place}"
+                f"`results_dir` has {name}, which the zoo has from {models[name].results}: set "
+                f"`tag` to publish it under another name, or `replace`. Received: {place}"
             )
 
 
 def _files(model, weights, made, former, zoo_dir):
-    """Makes the files of a model in `made`, if they are not in the zoo yet; `ZooFile`s by kind."""
+    """Creates the files of a model in `made`, unless the zoo has them; `ZooFile`s by kind."""
     network = build(model)
     load_given_weights(network, weights, model.name)
     folder = made / model.name
@@ -154,8 +153,8 @@ def _are_there(model, zoo_dir):
 
 
 def _save_weights(network, path, model):
-    """Saves large weights as float16, if the network answers alike with them, else as they are."""
-    fresh = build(model)  # with the random generators' first states, whatever was drawn since
+    """Saves weights; large ones as float16, if that hardly changes the outputs."""
+    fresh = build(model)  # with random generators in their first state
     fresh.set_weights(network.get_weights())
     fresh.save_weights(path)
     if path.stat().st_size <= _SMALL:
@@ -173,13 +172,8 @@ def _save_weights(network, path, model):
     half.unlink(missing_ok=True)
 
 
-def copy_as_float16(source, target):
-    """Copies an HDF5 group, its float32 arrays as float16.
-
-    Args:
-        source: `h5py.Group` to read.
-        target: `h5py.Group` to write, empty.
-    """
+def copy_as_float16(source: h5py.Group, target: h5py.Group) -> None:
+    """Copies an HDF5 group into an empty one, with float32 arrays as float16."""
     target.attrs.update(source.attrs)
     for name, item in source.items():
         if isinstance(item, h5py.Group):
@@ -190,15 +184,11 @@ def copy_as_float16(source, target):
             target.create_dataset(name, data=half).attrs.update(item.attrs)
 
 
-def sample_inputs(model, count=1):
-    """Smooth noise for a model of the zoo, the same at each call.
-
-    Args:
-        model: a `ZooModel`.
-        count: number of images.
+def sample_inputs(model: ZooModel, count: int = 1) -> np.ndarray:
+    """Smooth noise for a model, the same at each call.
 
     Returns:
-        float32 `(count, height, width, channels)`, as the network takes them.
+        Preprocessed images, float32 `(count, height, width, channels)`.
     """
     height, width, channels = model.input_shape
     coarse = np.random.default_rng(0).random((count, 8, 8, channels), "float32")
@@ -207,13 +197,8 @@ def sample_inputs(model, count=1):
     return model.preprocess(levels / np.float32(_LEVELS - 1))
 
 
-def zip_folder(folder, path):
-    """Packs a folder, so that the same files give the same archive.
-
-    Args:
-        folder: a `pathlib.Path`.
-        path: of the archive.
-    """
+def zip_folder(folder: pathlib.Path, path: pathlib.Path) -> None:
+    """Packs a folder into an archive `path`; the same files give the same archive."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
         for file in sorted(file for file in folder.rglob("*") if file.is_file()):
             member = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _ZIP_DATE)
@@ -236,7 +221,7 @@ def _check_total(models):
 
 
 def _commit_of(results):
-    """The commit that the results were recorded with, or "" if they are in none as they are."""
+    """The last commit of the results, or "" if they are not committed."""
     try:
         if _git(results, "status", "--porcelain"):
             return ""
@@ -246,7 +231,7 @@ def _commit_of(results):
 
 
 def _git(path, *command):
-    """What git says about a file."""
+    """The output of a git command about a file."""
     return subprocess.run(
         ["git", *command, "--", path.name],
         cwd=path.parent,

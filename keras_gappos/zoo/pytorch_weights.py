@@ -10,9 +10,9 @@ import numpy as np
 
 from keras_gappos.layers import BlurPool2D
 
-_IN_FRONT = "module."  # of each key, where DataParallel was saved
-_NESTED = ("net", "state_dict", "model")  # entries under which a checkpoint keeps its weights
-# The variables of a Keras layer, by what PyTorch calls them.
+_PREFIX = "module."  # of each key saved from a DataParallel
+_NESTED = ("net", "state_dict", "model")  # entries of a checkpoint that hold the weights
+# Names of a Keras layer's variables, and PyTorch's.
 _VARIABLES = {
     "kernel": "weight",
     "bias": "bias",
@@ -23,8 +23,8 @@ _VARIABLES = {
 }
 _HEADS = ("fc", "linear", "linear_location")
 _BLOCK = re.compile(r"stage(\d)_block(\d+)_(shortcut_)?(conv|bn)(\d?)")
-_FILTER = ".filt"  # the end of the key of a BlurPool's
-# What has to be used where a file has it: without it the network is another one.
+_FILTER = ".filt"  # suffix of a BlurPool's key
+# Keys that must be used, or the network would be another one.
 _ESSENTIAL = re.compile(r"(layer\d+\.|pre_classifier\.).*(weight|bias|running_mean|running_var)")
 
 
@@ -33,10 +33,9 @@ class PyTorchReport:
     """How the keys of a PyTorch state dict were used.
 
     Attributes:
-        used: dictionary from key, without `module.`, to the path of the Keras variable that it
-            filled.
-        left_over: the keys that filled none, such as the counts `num_batches_tracked`, the fixed
-            filters of BlurPool, or a dense layer that the network does not have.
+        used: dictionary from key, without `module.`, to the path of its Keras variable.
+        left_over: unused keys, such as `num_batches_tracked`, the fixed filters of BlurPool, or a
+            dense layer that the network does not have.
     """
 
     used: dict[str, str]
@@ -51,28 +50,28 @@ class PyTorchReport:
 def load_pytorch_weights(model: keras.Model, path: str | pathlib.Path) -> PyTorchReport:
     """Loads a PyTorch weights file into a network.
 
-    It reads ResNets as the paper's authors have them (`conv1`, `layer1.0.conv1`, `shortcut.0`,
-    `pre_classifier`, `linear_location`), as torchvision has them (`downsample.0`, `fc`), and as
-    antialiased-cnns has them, into `resnet`, `gapnet` and `permutenet` of the same depth, width and
-    outputs. Keys may start with `module.`, the weights lie under `net`, `state_dict` or `model`.
-    All of the network is filled, or nothing.
+    Reads ResNets of the paper's authors (`conv1`, `layer1.0.conv1`, `shortcut.0`, `pre_classifier`,
+    `linear_location`), of torchvision (`downsample.0`, `fc`) and of antialiased-cnns into `resnet`,
+    `gapnet` and `permutenet` of the same depth, width and outputs. Keys may start with `module.`,
+    and the weights may be in an entry `net`, `state_dict` or `model`. Either all variables are
+    assigned or none.
 
-    Weights do not tell the stem's stride and max pool: torchvision's and antialiased-cnns' networks
+    Weights do not show the stem's stride and max pool: torchvision's and antialiased-cnns' networks
     are our `resnet` with `stem="imagenet"`, the latter with `downsampling="blur"`.
 
     Args:
         model: a network of `keras_gappos.models`.
-        path: a `.safetensors` file, or one that `torch.save` has made, which is read with
+        path: a `.safetensors` file, or a file written by `torch.save`, which is read with
             `weights_only=True`.
 
     Returns:
-        A `PyTorchReport`: each key that was used, and each that was left over.
+        A `PyTorchReport`: the used and the unused keys.
 
     Raises:
         ValueError: if the file cannot be read, a weight is missing or has another shape, or the
-            weights are of a network with more blocks, another head or other BlurPools.
-        FileNotFoundError: if there is no such file.
-        ImportError: if torch, or safetensors, is not installed.
+            weights are those of a network with more blocks, another head or other BlurPools.
+        FileNotFoundError: if the file does not exist.
+        ImportError: if torch or safetensors is not installed.
 
     Example:
         >>> model = keras_gappos.models.resnet(50, (224, 224, 3), 1000, stem="imagenet")
@@ -91,8 +90,8 @@ def assign_weights(model: keras.Model, state_dict: dict) -> PyTorchReport:
 
     Args:
         model: a network of `keras_gappos.models`.
-        state_dict: dictionary from PyTorch's key to an array of NumPy or a tensor of PyTorch, as
-            PyTorch lays it out; or a dictionary that has it under `net`, `state_dict` or `model`.
+        state_dict: dictionary from PyTorch's keys to NumPy arrays or PyTorch tensors in PyTorch's
+            layout; or a dictionary with this one in an entry `net`, `state_dict` or `model`.
 
     Returns:
         A `PyTorchReport`.
@@ -111,7 +110,7 @@ def assign_weights(model: keras.Model, state_dict: dict) -> PyTorchReport:
 
 
 def _pair(model, arrays):
-    """All of the network's weights: `(key, variable, value)` each."""
+    """The key and the value of each variable: `(key, variable, value)` tuples."""
     found = []
     for layer in model.layers:
         for variable in layer.weights:
@@ -133,23 +132,23 @@ def _check_left_over(model, arrays, left_over):
     essential = [key for key in left_over if _ESSENTIAL.fullmatch(key)]
     if essential:
         raise ValueError(
-            f"`model` must have a place for all of the weights. Received: {model.name!r} without "
-            f"one for {essential[0]} ({len(essential)} such keys)"
+            f"`model` must use all weights. Received: {model.name!r}, which does not use "
+            f"{essential[0]} ({len(essential)} such keys)"
         )
     theirs = [arrays[key].shape[-1] for key in left_over if key.endswith(_FILTER)]
     ours = [layer.kernel_size for layer in model.layers if isinstance(layer, BlurPool2D)]
     if theirs and sorted(theirs) != sorted(ours):
         raise ValueError(
-            "`model` must have the weights' BlurPools, as networks with downsampling='blur' have. "
+            "`model` must have the weights' BlurPools; build it with downsampling='blur'. "
             f"Received: {model.name!r} with kernel sizes {ours}, for weights with {theirs}"
         )
 
 
-def pytorch_layers(name) -> tuple[str, ...]:
-    """What PyTorch's ResNets call one of our layers, the likeliest first.
+def pytorch_layers(name: str) -> tuple[str, ...]:
+    """The names of one of our layers in PyTorch's ResNets, the likeliest first.
 
     Args:
-        name: of a layer of `keras_gappos.models`.
+        name: name of a layer of `keras_gappos.models`.
 
     Example:
         >>> pytorch_layers("stage2_block1_conv2")
@@ -167,7 +166,7 @@ def pytorch_layers(name) -> tuple[str, ...]:
     stage, block, shortcut, kind, number = match.groups()
     block = f"layer{stage}.{int(block) - 1}"
     if shortcut:
-        # A BlurPool may stand before the convolution of a `downsample`.
+        # A `downsample` may have a BlurPool before its convolution.
         places = {"conv": ("shortcut.0", "downsample.0", "downsample.1")}
         places["bn"] = ("shortcut.1", "downsample.2", "downsample.1")
         return tuple(f"{block}.{place}" for place in places[kind])
@@ -194,12 +193,12 @@ def _find_key(model, layer, variable, arrays):
 
 
 def _keras_layout(array):
-    """Kernels have their outputs last in Keras, first in PyTorch."""
+    """Transposes a kernel: output channels are last in Keras, first in PyTorch."""
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.transpose()
 
 
 def _read(path):
-    wanted = "`path` must be a {} file, all of it. Received: path={!r}"
+    wanted = "`path` must be a complete {} file. Received: path={!r}"
     if path.suffix == ".safetensors":
         try:
             from safetensors import SafetensorError
@@ -221,14 +220,14 @@ def _read(path):
         ) from error
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    # One for each way in which a file can be something else.
+    # Errors for files of other kinds.
     except (pickle.UnpicklingError, EOFError, LookupError, RuntimeError, ValueError) as error:
         kind = "torch.save(model.state_dict())"
         raise ValueError(wanted.format(kind, str(path))) from error
 
 
 def _plain_keys(content):
-    """The state dict in a checkpoint, as arrays, its keys without what was put in front."""
+    """The state dict in a checkpoint, as arrays, without prefixes of the keys."""
     for entry in _NESTED:
         if isinstance(content, dict) and isinstance(content.get(entry), dict):
             content = content[entry]
@@ -239,5 +238,5 @@ def _plain_keys(content):
         if hasattr(value, "shape"):
             if hasattr(value, "detach"):  # a tensor
                 value = value.detach().cpu().float()
-            arrays[str(key).removeprefix(_IN_FRONT)] = np.asarray(value, "float32")
+            arrays[str(key).removeprefix(_PREFIX)] = np.asarray(value, "float32")
     return arrays

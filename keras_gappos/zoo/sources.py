@@ -137,5 +137,5 @@ def _metadata_url():
         urls = importlib.metadata.metadata("keras-gappos").get_all("Project-URL") or []
     except importlib.metadata.PackageNotFoundError:
         return None
-    labelled = dict(line.split(", ", 1) for line in urls if ", " in line)
-    return labelled.get(_URL_LABEL)
+    labeled = dict(line.split(", ", 1) for line in urls if ", " in line)
+    return labeled.get(_URL_LABEL)

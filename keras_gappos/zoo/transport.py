@@ -14,10 +14,10 @@ from keras_gappos.zoo.registry import owner_of
 from keras_gappos.zoo.sources import SOURCE_VARIABLE, Source, check_url, without_password
 
 _RETRIES = 2
-_TIMEOUT = (10, 20)  # seconds to connect, and to wait for the next piece of an answer
-_GRACE, _SLOWEST = 60, 20_000  # seconds, and bytes a second: a slower download is given up
+_TIMEOUT = (10, 20)  # seconds to connect, and to wait for the next piece
+_GRACE, _SLOWEST = 60, 20_000  # seconds, and bytes per second: slower downloads are aborted
 _PIECE = 1 << 16  # bytes
-_PROGRESS_FROM = 1 << 20  # bytes; smaller files are there at once
+_PROGRESS_FROM = 1 << 20  # bytes; smaller files need no progress bar
 
 
 def download(file: ZooFile, source: Source, path: pathlib.Path) -> None:
@@ -46,10 +46,10 @@ def download(file: ZooFile, source: Source, path: pathlib.Path) -> None:
     )
     try:
         fetcher.fetch(path.name, downloader=lambda url, target, _: transport(url, target, file))
-    except (ValueError, OSError) as error:  # those of requests are OSErrors
+    except (ValueError, OSError) as error:  # errors of requests are OSErrors
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            raise  # about where it goes, not where it comes from
-        # The cause may show a password in a traceback.
+            raise  # about the target, not the source
+        # The traceback of the cause may show a password.
         cause = error if source.shown == source.place else None
         raise OSError(
             f"Could not fetch {file.path} from {source.shown}: {_reason(error)}. Set "
@@ -92,7 +92,7 @@ def _from_url(url, target, file):
 
 
 def longest_time(file: ZooFile) -> float:
-    """The longest time that `download` may take, in seconds."""
+    """The maximum duration of `download`, in seconds."""
     return (1 + _RETRIES) * _time_for(file)
 
 
@@ -101,10 +101,9 @@ def _time_for(file):
 
 
 def _run_in_time(work, seconds, give_up):
-    """Runs a function, and gives it up after some seconds.
+    """Runs a function, and aborts it after some seconds.
 
-    A server that sends a byte now and then runs into no timeout of a socket, and `work` does not
-    return before a piece is complete.
+    Socket timeouts do not stop a server that sends a byte now and then.
     """
     outcome = queue.SimpleQueue()
 
@@ -119,8 +118,8 @@ def _run_in_time(work, seconds, give_up):
         error = outcome.get(timeout=seconds)
     except queue.Empty:
         give_up()
-        # No ValueError: pooch would try again, for as long.
-        raise TimeoutError(f"it came too slowly, in more than {seconds:,.0f} seconds") from None
+        # Not a ValueError: pooch would retry.
+        raise TimeoutError(f"it is too slow: more than {seconds:,.0f} seconds") from None
     except BaseException:  # Ctrl-C
         give_up()
         raise
@@ -129,21 +128,21 @@ def _run_in_time(work, seconds, give_up):
 
 
 def _check_redirect(response, **_):
-    """Called for every answer, before a redirect is followed."""
+    """Checks a redirect before it is followed."""
     if response.is_redirect:
         old, new = response.url, urllib.parse.urljoin(response.url, response.headers["location"])
         if urllib.parse.urlsplit(old).scheme != urllib.parse.urlsplit(new).scheme:
             raise ValueError(f"redirected to another scheme, {new}")
         check_url(new)
-        response.close()  # else what it says beside the redirect would be read, however much
+        response.close()  # or requests would read the body, whatever its size
 
 
 class _CheckedFile:
-    """A file being written that must turn out to be a given one.
+    """A file being written, whose size and digest are verified.
 
     Args:
         path: where to write.
-        file: the `ZooFile` it must be.
+        file: the expected `ZooFile`.
     """
 
     def __init__(self, path, file):
@@ -161,7 +160,7 @@ class _CheckedFile:
         if self._bytes > self._file.bytes:
             raise ValueError(f"it has more than the {self._file.bytes:,} bytes of the registry")
         if time.monotonic() > self._deadline:
-            raise TimeoutError(f"it came too slowly: {self._bytes:,} of {self._file.bytes:,} bytes")
+            raise TimeoutError(f"it is too slow: {self._bytes:,} of {self._file.bytes:,} bytes")
         self._digest.update(piece)
         self._stream.write(piece)
 
@@ -169,7 +168,7 @@ class _CheckedFile:
         self._stream.flush()
 
     def close(self):
-        """Lets nothing more be written, and the file be removed."""
+        """Stops writing, so that the file can be removed."""
         if self._stream is not None:
             self._stream.close()
 
@@ -177,7 +176,7 @@ class _CheckedFile:
         if kind is None:
             self._stream.flush()
             os.fsync(self._stream.fileno())
-            os.chmod(self._path, 0o644)  # for whoever shares the cache: it was a temporary file's
+            os.chmod(self._path, 0o644)  # readable for others who share the cache
         self._stream.close()
         if kind is not None:
             return
@@ -187,7 +186,7 @@ class _CheckedFile:
         owner = owner_of(digest)
         if owner is not None:
             is_other = owner != self._file.path.split("/")[0]
-            whose = f"the file of another model, {owner}" if is_other else "another file of it"
+            whose = f"a file of another model, {owner}" if is_other else "another of its files"
             raise ValueError(f"it is {whose}")
         if self._bytes != self._file.bytes:
             raise ValueError(f"it has {self._bytes:,} bytes, not {self._file.bytes:,}")

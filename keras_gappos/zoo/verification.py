@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -13,11 +13,11 @@ import numpy as np
 from keras_gappos.zoo import archive
 from keras_gappos.zoo.cache import cached_path, fetch, fetch_file, is_intact
 from keras_gappos.zoo.loading import load, outputs_of
+from keras_gappos.zoo.model import ZooModel
 from keras_gappos.zoo.registry import info, list_models
 
-# How far outputs may be from the stored ones, as a part of the largest stored one's size. Storing
-# them as float16 takes half of it; what is left is two orders of magnitude more than float32
-# convolutions of different backends differ by.
+# Largest difference from the stored outputs, relative to the largest of them. Half of it is for
+# their float16 storage; the rest is 100 times the difference between backends in float32.
 TOLERANCE = 1e-3
 UNPACKED = "saved_model, unpacked"
 _BAD = ("damaged", "differs", "failed")
@@ -31,9 +31,9 @@ class Finding:
         model: the model's name.
         part: `"weights"`, `"saved_model"`, `"saved_model, unpacked"` or `"sample"`; or the
             network's loader, such as `"tf.saved_model.load"`.
-        state: of a file `"intact"`, `"not cached"`, `"damaged"`, or `"not checked"`; of a network
+        state: for a file `"intact"`, `"not cached"`, `"damaged"` or `"not checked"`; for a network
             `"same outputs"`, `"differs"`, `"failed"` or `"skipped"`.
-        detail: the reason, or the remedy; may be empty.
+        detail: the reason or the remedy; may be empty.
     """
 
     model: str
@@ -58,12 +58,12 @@ def verify(
 
     Args:
         name: a model's name, see `list_models`; `None` means all.
-        reload: whether to load each model, fetching what is not there or damaged, to run it on its
-            stored input, and to compare its outputs with the stored ones: they must be alike to
-            `TOLERANCE` of the largest one, and have the same top-1. On TensorFlow the SavedModel
-            is asked, too. Where answers are random by design, it must give the first answer of the
-            loaded model: the state of the random generator is one of the weights.
-        on_finding: called with each finding as soon as it is there.
+        reload: whether to run each model, and its SavedModel on TensorFlow, on the stored input,
+            fetching missing or damaged files. The outputs must have the same top-1 as the stored
+            ones and match them to `TOLERANCE` of the largest. For a model that is random by design,
+            the SavedModel is compared with the first outputs of the loaded model, since the state
+            of the random generator is one of the weights.
+        on_finding: called with each finding at once.
 
     Returns:
         A list of `Finding`.
@@ -86,12 +86,8 @@ def verify(
     return findings
 
 
-def check_files(model):
-    """Yields a `Finding` for each file of a model, and for its unpacked SavedModel.
-
-    Args:
-        model: a `ZooModel`.
-    """
+def check_files(model: ZooModel) -> Iterator[Finding]:
+    """Yields a `Finding` for each file of a model, and for its unpacked SavedModel."""
     for kind, file in model.files.items():
         path = cached_path(file)
         state = state_of(os.path.exists(path), is_intact(path, file))
@@ -103,15 +99,15 @@ def check_files(model):
 def _check_unpacked(model, path, state):
     folder = path.with_suffix("")
     if os.path.exists(folder) and state != "intact":
-        reason = f"its archive is {state}, so there is nothing to compare it with"
+        reason = f"its archive is {state}"
         return Finding(model.name, UNPACKED, "not checked", reason)
     there = os.path.exists(folder)
     unpacked = state_of(there, there and archive.matches(path, folder))
     return Finding(model.name, UNPACKED, unpacked, _remedy(model.name, "saved_model", unpacked))
 
 
-def state_of(exists, intact):
-    """The state of a file or folder of the cache, as a `Finding` has it."""
+def state_of(exists: bool, intact: bool) -> str:
+    """The `Finding.state` of a file or folder in the cache."""
     if not exists:
         return "not cached"
     return "intact" if intact else "damaged"
@@ -128,80 +124,73 @@ def _remedy(name, kind, state):
     return f"`keras-gappos zoo {commands[kind]}` fetches it again"
 
 
-def reload_model(model):
-    """Loads a model, and its SavedModel on TensorFlow; yields a `Finding` for each way to ask it.
-
-    Args:
-        model: a `ZooModel`.
-    """
+def reload_model(model: ZooModel) -> Iterator[Finding]:
+    """Loads and runs a model, and its SavedModel on TensorFlow; yields a `Finding` for each."""
     with warnings.catch_warnings():
-        # What is damaged was found before.
+        # `check_files` has reported damaged files.
         warnings.filterwarnings("ignore", ".* is damaged", UserWarning)
-        yield _asked(model, "kg.zoo.load", _ask_network)
-        # What is stored of a random one is the output of the layer before chance comes in.
-        wanted = _first_answer if model.is_random else None
+        yield _compared(model, "kg.zoo.load", _run_network)
+        # The stored output of a random model is that of the layer before the permutation.
+        wanted = _first_outputs if model.is_random else None
         obstacle = _obstacle(model.files, keras.backend.backend())
-        for part, ask in (("tf.saved_model.load", _ask_served), ("TFSMLayer", _ask_layer)):
+        for part, run in (("tf.saved_model.load", _run_served), ("TFSMLayer", _run_layer)):
             if obstacle:
                 yield Finding(model.name, part, "skipped", obstacle)
             else:
-                yield _asked(model, part, ask, wanted)
+                yield _compared(model, part, run, wanted)
 
 
 def _obstacle(files, backend):
-    """Why a SavedModel cannot be asked; empty if it can."""
+    """Why a SavedModel cannot be run; empty if it can."""
     if "saved_model" not in files:
         return "the zoo has no SavedModel of it"
     return "" if backend == "tensorflow" else "needs the TensorFlow backend"
 
 
-def _asked(model, part, ask, wanted=None):
-    """The finding of comparing what `ask` and `wanted` give for the stored input.
-
-    Without `wanted` it is the stored output.
-    """
+def _compared(model, part, run, wanted=None):
+    """Compares the outputs of `run` for the stored input with `wanted`, or the stored output."""
     try:
         with np.load(fetch_file(model.files["sample"])) as sample:
             inputs, stored = (sample[key].astype("float32") for key in ("inputs", "outputs"))
         if wanted is not None:
             stored = wanted(model, inputs)
-        got = np.asarray(ask(model, inputs))
-    except Exception as error:  # a network that cannot be asked is a finding, whatever the reason
+        got = np.asarray(run(model, inputs))
+    except Exception as error:  # any failure is a finding
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return Finding(model.name, part, "failed", reason)
     difference = find_difference(got, stored)
     return Finding(model.name, part, "differs" if difference else "same outputs", difference)
 
 
-def _ask_network(model, inputs):
+def _run_network(model, inputs):
     return outputs_of(model, load(model.name), inputs)
 
 
-def _first_answer(model, inputs):
+def _first_outputs(model, inputs):
     return keras.ops.convert_to_numpy(load(model.name)(inputs))
 
 
-def _ask_served(model, inputs):
+def _run_served(model, inputs):
     import tensorflow as tf
 
     served = tf.saved_model.load(str(fetch(model.name, "saved_model")))
     return served.serve(inputs)
 
 
-def _ask_layer(model, inputs):
+def _run_layer(model, inputs):
     folder = fetch(model.name, "saved_model")
     return keras.layers.TFSMLayer(str(folder), call_endpoint="serve")(inputs)
 
 
-def find_difference(got, stored) -> str:
-    """Says how outputs differ from the stored ones by more than they may.
+def find_difference(got: np.ndarray, stored: np.ndarray) -> str:
+    """Describes how outputs differ from the stored ones by more than the tolerance.
 
     Args:
         got: array of outputs, classes last.
-        stored: array of the stored ones.
+        stored: array of the stored outputs.
 
     Returns:
-        One line, empty if they do not. The top-1 may differ where the two best stored outputs are
+        One line, empty if they agree. The top-1 may differ if the two largest stored outputs are
         within the tolerance of each other.
     """
     if got.shape != stored.shape:
@@ -211,7 +200,7 @@ def find_difference(got, stored) -> str:
     allowed = TOLERANCE * np.abs(stored).max()
     largest = np.abs(got - stored).max()
     if largest > allowed:
-        return f"outputs differ by up to {largest:.2g}, and {allowed:.2g} is allowed"
+        return f"outputs differ by up to {largest:.2g}; {allowed:.2g} is allowed"
     best = np.sort(stored, axis=-1)[..., -2:]
     changed = (got.argmax(-1) != stored.argmax(-1)) & (best[..., -1] - best[..., 0] > allowed)
     return f"the top-1 of {changed.sum()} of {changed.size} differs" if changed.any() else ""

@@ -47,7 +47,7 @@ def test_list_shows_each_model_in_80_columns(zoo_folder, register, capsys, offli
     assert "* resnet18.digits" in out and LONG not in out
 
 
-def test_what_can_be_told_without_a_cache_is_told(register, monkeypatch, tmp_path):
+def test_models_are_described_without_a_cache(register, monkeypatch, tmp_path):
     model = entry()
     register(model)
     # A name so long that the system does not even answer whether it is there.
@@ -135,7 +135,7 @@ def test_verify_ends_with_status_1_where_a_file_is_damaged(zoo_folder, register,
 def test_a_complaint_names_each_model_once():
     findings = [Finding(name, "weights", "damaged") for name in ("a.x", "a.x", "b.x")]
     text = cli_zoo.complain([*findings, Finding("c.x", "weights", "intact")])
-    assert text == "3 of 4 checks failed, of a.x, b.x; the lines above tell what is wrong."
+    assert text == "3 of 4 checks failed, for a.x, b.x: see above."
     assert cli_zoo.complain([]) == ""
 
 

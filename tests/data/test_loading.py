@@ -47,13 +47,13 @@ def test_limit_keeps_the_first_images():
 
 @pytest.mark.parametrize("limit", [0, -5])
 @pytest.mark.parametrize("name", ["digits", "cifar10"])
-def test_a_limit_below_1_is_refused(name, limit):
+def test_a_limit_below_1_is_rejected(name, limit):
     message = f"`limit` must be an integer of at least 1. Received: limit={limit}"
     with pytest.raises(ValueError, match=message):
         load(name, "train", limit=limit)
 
 
-def test_a_split_that_digits_have_not_is_refused():
+def test_a_split_that_digits_have_not_is_rejected():
     with pytest.raises(ValueError, match=r"`split` of 'digits' must be 'train' or 'test'.*'all'"):
         load("digits", "all")
 
@@ -121,7 +121,7 @@ def test_the_home_folder_may_be_written_as_a_tilde(data_dir, monkeypatch):
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("split", ["validation", "train[", "train+dev", "train[:0]"])
-def test_a_split_that_the_set_has_not_or_that_is_empty_is_refused(data_dir, split):
+def test_a_split_that_the_set_has_not_or_that_is_empty_is_rejected(data_dir, split):
     with pytest.raises(
         ValueError, match=r"`split` must be one of \['test', 'train'\] of 'tiny"
     ) as e:
@@ -130,18 +130,16 @@ def test_a_split_that_the_set_has_not_or_that_is_empty_is_refused(data_dir, spli
 
 
 @pytest.mark.tensorflow
-def test_images_of_several_sizes_are_refused(tmp_path):
+def test_images_of_several_sizes_are_rejected(tmp_path):
     store_tfds(tmp_path, [IMAGES[0], IMAGES[1][:3]], [0, 1])
-    with pytest.raises(
-        ValueError, match=r"images are all of one size.*'tiny_set'.*3, 5, 3"
-    ) as error:
+    with pytest.raises(ValueError, match=r"images of one size.*'tiny_set'.*3, 5, 3") as error:
         load("tiny_set", "train", tmp_path)
     assert "4, 5, 3" in str(error.value)
 
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("labels, feature", [(None, "label"), (LABELS, "kind")])
-def test_a_set_without_labels_is_refused(tmp_path, labels, feature):
+def test_a_set_without_labels_is_rejected(tmp_path, labels, feature):
     store_tfds(tmp_path, IMAGES, labels, feature=feature)
     with pytest.raises(
         ValueError, match=r"features 'image', of uint8, and 'label'.*'tiny_set' with .*'image'"
@@ -197,6 +195,6 @@ def test_a_source_that_answers_with_an_error_is_out_of_reach(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("name", [3, ""])
-def test_a_name_that_is_none_is_refused(name):
+def test_a_name_that_is_none_is_rejected(name):
     with pytest.raises(ValueError, match=r"`name` must be the name of a data set"):
         load(name, "train")

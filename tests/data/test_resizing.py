@@ -13,8 +13,8 @@ def row(*values):
     return np.array(values, "uint8")[None, :, None]
 
 
-def test_growing_interpolates_between_the_centres_of_pixels():
-    # New centres at 1/4, 3/4, 5/4, 7/4 of old pixels whose centres are at 1/2 and 3/2.
+def test_growing_interpolates_between_the_centers_of_pixels():
+    # New centers at 1/4, 3/4, 5/4, 7/4 of old pixels whose centers are at 1/2 and 3/2.
     assert resize_image(row(0, 200), (1, 4)).flatten().tolist() == [0, 50, 150, 200]
     np.testing.assert_array_equal(resize_image(IMAGE, (9, 14)), IMAGE)
 
@@ -46,7 +46,7 @@ def test_channels_do_not_mix(channels):
         (12, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]),
     ],
 )
-def test_masks_take_the_pixel_that_the_new_centre_lies_in(new, expected):
+def test_masks_take_the_pixel_that_the_new_center_lies_in(new, expected):
     # Centres at (i + 1/2) 6 / n, counted from 0; on a border the pixel after it.
     mask = np.arange(1, 7)
     assert resize_mask(mask[None], (1, new))[0].tolist() == expected
@@ -89,6 +89,6 @@ def test_sets_are_resized_while_they_are_loaded():
 
 
 @pytest.mark.parametrize("size", [32, (32,), (0, 32), (32, 4.5), "ab"])
-def test_a_size_that_is_none_is_refused(size):
+def test_a_size_that_is_none_is_rejected(size):
     with pytest.raises(ValueError, match="`size"):
         load("shapes", "test", size=size)

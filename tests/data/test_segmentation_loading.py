@@ -66,21 +66,21 @@ def test_what_is_given_beside_the_images_can_be_named(data_dir):
 def test_images_of_several_sizes_load_when_they_are_resized(tmp_path):
     images, masks = [IMAGES[0], IMAGES[1, :4]], [MASKS[0], MASKS[1, :4]]
     store_masks(tmp_path, images, masks)
-    with pytest.raises(ValueError, match=r"all of one size, or `size` be given.*4, 8, 3"):
+    with pytest.raises(ValueError, match=r"images of one size; otherwise set `size`.*4, 8, 3"):
         load("tiny_masks", "train", tmp_path)
     assert load("tiny_masks", "train", tmp_path, size=(4, 4))[1].shape == (2, 4, 4)
 
 
 @pytest.mark.tensorflow
-def test_masks_of_another_size_than_their_images_are_refused(tmp_path):
+def test_masks_of_another_size_than_their_images_are_rejected(tmp_path):
     store_masks(tmp_path, IMAGES, MASKS[:, :5])
-    with pytest.raises(ValueError, match=r"masks have the size of their images.*\(5, 8\)"):
+    with pytest.raises(ValueError, match=r"masks have the same size as their images.*\(5, 8\)"):
         load("tiny_masks", "train", tmp_path)
 
 
 @pytest.mark.tensorflow
 def test_cityscapes_come_with_the_classes_that_count(tmp_path):
-    # 7 road, 33 bicycle, 0 unlabelled, 255 license plate, 11 building, 9 parking.
+    # 7 road, 33 bicycle, 0 unlabeled, 255 license plate, 11 building, 9 parking.
     labels = np.array([[7, 33, 0], [255, 11, 9]], "uint8")
     config = "semantic_segmentation"
     store_masks(tmp_path, IMAGES[:1, :2, :3], labels[None], "cityscapes", config, "image_left")
@@ -128,5 +128,5 @@ def test_masks_are_painted_in_their_colors_and_ignored_ones_black():
 
 
 def test_for_an_unknown_set_the_nearest_is_named():
-    with pytest.raises(ValueError, match=r"make a SegmentationInfo.*Did you mean 'camvid'\?"):
+    with pytest.raises(ValueError, match=r"create a SegmentationInfo.*Did you mean 'camvid'\?"):
         segmentation_info("camvit")

@@ -87,7 +87,7 @@ def test_shapes_stand_out_from_the_ground(train):
     assert images[masks != GROUND].mean() > images[masks == GROUND].mean() + 80
 
 
-def test_a_split_that_is_none_is_refused():
+def test_a_split_that_is_none_is_rejected():
     with pytest.raises(ValueError, match=r"`split` of 'shapes' must be 'train' or 'test'.*'dev'"):
         load("shapes", "dev")
 

@@ -61,7 +61,7 @@ def test_float16_weights_fill_a_float32_network(zoo_folder, register):
     np.testing.assert_allclose(network(inputs), outputs, rtol=0.05, atol=0.01)
 
 
-def test_weights_of_another_model_are_refused_and_both_are_named(zoo_folder, register):
+def test_weights_of_another_model_are_rejected_and_both_are_named(zoo_folder, register):
     wide = add_files(zoo_folder, entry("wide.digits", arguments={**entry().arguments, "width": 3}))
     model = add_files(zoo_folder, entry())
     content = (zoo_folder / wide.files["weights"].path).read_bytes()
@@ -75,7 +75,7 @@ def test_weights_of_a_network_that_is_not_of_the_zoo(tmp_path, register):
     register()
     path = tmp_path / "a.weights.h5"
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]).save_weights(path)
-    with pytest.raises(ValueError, match=r"not of this zoo, not of 'resnet18.digits'"):
+    with pytest.raises(ValueError, match=r"a model outside this zoo, not of 'resnet18.digits'"):
         load_weights(build(entry()), path, "resnet18.digits")
 
 

@@ -224,7 +224,7 @@ def test_archives_of_the_same_files_are_equal(tmp_path):
         assert archive.namelist() == ["saved_model.pb", "variables/index"]
 
 
-def test_what_is_too_large_is_refused_and_the_registry_kept(results, tmp_path, monkeypatch):
+def test_what_is_too_large_is_rejected_and_the_registry_kept(results, tmp_path, monkeypatch):
     monkeypatch.setitem(publishing.LIMITS, "weights", 1000)
     with pytest.raises(ValueError, match=r"at most 1,000 bytes. Received: \d+,\d+"):
         catalog.publish(results / "invariance", tmp_path, tmp_path, log=lambda line: None)
@@ -232,7 +232,7 @@ def test_what_is_too_large_is_refused_and_the_registry_kept(results, tmp_path, m
     assert not list(tmp_path.rglob("*.h5"))
 
 
-def test_a_zoo_stays_as_it_was_where_something_is_refused(results, tmp_path, monkeypatch):
+def test_a_zoo_stays_as_it_was_where_something_is_rejected(results, tmp_path, monkeypatch):
     shutil.copytree(results, tmp_path / "results")
     publish = functools.partial(
         catalog.publish, tmp_path / "results/invariance", tmp_path, tmp_path, log=lambda _: None

@@ -166,7 +166,7 @@ MISMATCHES = {
     "deeper weights": (
         resnet18,
         lambda: torchvision(depth=34),
-        r"'resnet18' without one for layer1.2.conv1.weight \(80 such keys\)",
+        r"'resnet18', which does not use layer1.2.conv1.weight \(80 such keys\)",
     ),
     "deeper network": (
         lambda: resnet(34, (None, None, 3), OUTPUTS, width=4, stem="imagenet"),
@@ -182,7 +182,7 @@ MISMATCHES = {
     "a GAPNet's dense layer was never trained": (
         CASES["permutenet"][0],
         lambda: state_dict(**GAPNET),
-        "'permutenet' without one for pre_classifier.weight",
+        "'permutenet', which does not use pre_classifier.weight",
     ),
     "BlurPools for strides": (
         resnet18,
@@ -246,7 +246,7 @@ def test_a_safetensors_file(tmp_path):
         np.testing.assert_array_equal(value, expected)
     content = (tmp_path / "resnet18.safetensors").read_bytes()
     (tmp_path / "half.safetensors").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match="`path` must be a safetensors file, all of it"):
+    with pytest.raises(ValueError, match="`path` must be a complete safetensors file"):
         load_pytorch_weights(model, tmp_path / "half.safetensors")
 
 
@@ -254,7 +254,7 @@ def test_a_safetensors_file(tmp_path):
 def test_a_file_that_torch_has_not_saved(tmp_path, content):
     pytest.importorskip("torch")
     (tmp_path / "weights.pth").write_bytes(content)
-    with pytest.raises(ValueError, match=r"`path` must be a torch\.save.* file, all of it"):
+    with pytest.raises(ValueError, match=r"`path` must be a complete torch\.save.* file"):
         load_pytorch_weights(resnet18(), tmp_path / "weights.pth")
 
 

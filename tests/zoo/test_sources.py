@@ -41,13 +41,13 @@ BAD_URLS = [
 
 
 @pytest.mark.parametrize("url", BAD_URLS)
-def test_other_urls_are_refused(url):
+def test_other_urls_are_rejected(url):
     with pytest.raises(ValueError, match=r"KERAS_GAPPOS_ZOO, must be https.*Received: ") as error:
         check_url(url)
     assert str(error.value).endswith(url)
 
 
-def test_the_password_in_a_refused_url_is_not_shown():
+def test_the_password_in_a_rejected_url_is_not_shown():
     with pytest.raises(ValueError, match=r"Received: http://user:\*\*\*@example\.org/$"):
         check_url("http://user:p@ss@example.org/")
 

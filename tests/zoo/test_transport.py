@@ -59,7 +59,7 @@ def test_a_download_that_never_ends_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(transport, "_GRACE", 0)
     monkeypatch.setattr(transport, "_SLOWEST", 10 * len(CONTENT))
     started = time.monotonic()
-    with Server(CONTENT, "slow") as server, pytest.raises(OSError, match="too slowly"):
+    with Server(CONTENT, "slow") as server, pytest.raises(OSError, match="too slow"):
         download(server, tmp_path)  # it would take minutes, each byte well within the timeouts
     assert time.monotonic() - started < 20
     assert server.requests == 1  # nor is it tried again, for as long
@@ -76,7 +76,7 @@ def test_the_file_of_another_model_is_named(tmp_path, monkeypatch):
     other = zoo_file(bytes(len(CONTENT)), "other.digits/model.weights.h5")
     models = {"other.digits": entry("other.digits", files={"weights": other})}
     monkeypatch.setattr(registry, "_models", lambda: models)
-    message = r"it is the file of another model, other\.digits"
+    message = r"it is a file of another model, other\.digits"
     with Server(CONTENT, "wrong_bytes") as server, pytest.raises(OSError, match=message):
         download(server, tmp_path)
 

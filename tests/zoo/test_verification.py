@@ -24,7 +24,7 @@ def test_outputs_may_differ_by_a_part_of_the_largest():
     shape = stored.shape
     assert find_difference(stored, stored) == ""
     assert find_difference(stored + 20 * TOLERANCE * 0.99, stored) == ""
-    message = "outputs differ by up to 0.021, and 0.02 is allowed"
+    message = "outputs differ by up to 0.021; 0.02 is allowed"
     assert find_difference(stored + 0.021, stored) == message
     assert find_difference(stored[:1], stored) == "outputs of shape (1, 2), not (2, 2)"
     for bad in (np.nan, np.inf):
@@ -122,7 +122,7 @@ def test_the_saved_model_of_other_weights_is_found(make, zoo_folder, register):
     assert states(zoo.verify(reload=True), *WAYS) == ["same outputs", "differs", "differs"]
 
 
-def test_a_sample_that_is_damaged_is_said_and_fetched_again(zoo_folder, register):
+def test_a_damaged_sample_is_reported_and_fetched_again(zoo_folder, register):
     model = add_files(zoo_folder, entry())
     register(model)
     fetch_file(model.files["sample"]).write_bytes(b"no archive")

@@ -36,7 +36,7 @@ def setting_text(value: object) -> str:
 
 
 def pareto_front(rows: list[dict]) -> list[dict]:
-    """The completed trials that no other beats in both scores, by increasing accuracy."""
+    """The completed trials that no other trial dominates, by increasing accuracy."""
     front: list[dict] = []
     for row in sorted(rows, key=lambda row: [row[name] for name in _SCORES], reverse=True):
         if not front or row["val_shift_consistency"] > front[-1]["val_shift_consistency"]:
