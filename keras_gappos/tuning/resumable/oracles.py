@@ -43,6 +43,10 @@ class ResumableOracle:
 
     max_trials: int | None
     verbose: int
+    trials: dict[str, Trial]
+    ongoing_trials: dict[str, Trial]  # by worker
+    tuner_ids: set[str]
+    end_order: list[str]
     listener: Callable[[ResumableOracle], None] | None = None
     tolerance = 0.0
     fatal_error = None

@@ -50,7 +50,7 @@ class LocalWorkers:
         self._environments = environments(count, os.environ, find_gpus() if gpus is None else gpus)
         self._starts = dict.fromkeys(self._environments, 0)
         self._ended = dict.fromkeys(self._environments, 0)  # trials, at a worker's last start
-        self._processes = {}
+        self._processes: dict[str, subprocess.Popen] = {}
 
     def __enter__(self):
         for name in self._starts:
