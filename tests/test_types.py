@@ -6,7 +6,7 @@ import pytest
 
 import keras_gappos
 
-ROOMS = ("analysis", "data", "layers", "models", "training", "zoo")
+ROOMS = ("analysis", "data", "layers", "models", "training", "tuning", "zoo")
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -14,7 +14,8 @@ def public_objects():
     for room in ROOMS:
         module = importlib.import_module(f"keras_gappos.{room}")
         for name in module.__all__:
-            yield pytest.param(getattr(module, name), id=f"{room}.{name}")
+            if getattr(module, name).__module__.startswith(module.__name__):  # else in its own room
+                yield pytest.param(getattr(module, name), id=f"{room}.{name}")
 
 
 def unannotated(function):

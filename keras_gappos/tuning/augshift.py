@@ -1,5 +1,9 @@
 """A KerasTuner hypermodel of AugShift's settings."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 from keras_gappos import models, training
 from keras_gappos.analysis.consistency.callback import ShiftConsistencyCallback
 from keras_gappos.arguments import integer
@@ -76,16 +80,16 @@ class AugShiftHyperModel(ClassifierHyperModel):
 
     def __init__(
         self,
-        input_shape,
-        num_classes,
-        space=None,
-        measure_shift=4,
-        consistency_images=1000,
-        seed=0,
-        jit_compile="auto",
-        epochs=10,
-        name=None,
-    ):
+        input_shape: Sequence[int],
+        num_classes: int,
+        space: dict | None = None,
+        measure_shift: int = 4,
+        consistency_images: int = 1000,
+        seed: int = 0,
+        jit_compile: bool | str = "auto",
+        epochs: int = 10,
+        name: str | None = None,
+    ) -> None:
         input_shape = check_image_shape("input_shape", input_shape)
         side = min(input_shape[:2])
         self.measure_shift = integer("measure_shift", measure_shift, 1, below=side)

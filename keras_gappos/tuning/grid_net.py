@@ -1,5 +1,9 @@
 """A KerasTuner hypermodel of GAPNet's and PermuteNet's settings."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import keras
 
 from keras_gappos import models, training
@@ -66,17 +70,17 @@ class GridNetHyperModel(ClassifierHyperModel):
 
     def __init__(
         self,
-        image_shape,
-        num_classes,
-        network="gapnet",
-        grid_size=3,
-        task="location",
-        space=None,
-        seed=0,
-        jit_compile="auto",
-        epochs=10,
-        name=None,
-    ):
+        image_shape: Sequence[int],
+        num_classes: int,
+        network: str = "gapnet",
+        grid_size: int = 3,
+        task: str = "location",
+        space: dict | None = None,
+        seed: int = 0,
+        jit_compile: bool | str = "auto",
+        epochs: int = 10,
+        name: str | None = None,
+    ) -> None:
         image_shape = check_image_shape("image_shape", image_shape)
         self.network = one_of("network", network, ("gapnet", "permutenet"))
         self.grid_size = integer("grid_size", grid_size, 1)

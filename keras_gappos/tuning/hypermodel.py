@@ -1,5 +1,9 @@
 """The base of the hypermodels of image classifiers: search space, batches, failures."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import keras
 import keras_tuner
 import numpy as np
@@ -199,7 +203,7 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         return pairs
 
 
-def check_image_shape(name, shape):
+def check_image_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     """Returns `(height, width, channels)` as a tuple of integers.
 
     Raises:

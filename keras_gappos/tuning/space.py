@@ -1,8 +1,12 @@
 """Search spaces: the values of each setting, and how to narrow them."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import numbers
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +29,7 @@ class Choices:
     about: str = ""
     searched: bool = True
 
-    def narrow(self, name, given):
+    def narrow(self, name: str, given: Any) -> Choices:
         """The choices that remain for a value, or a list of values."""
         if isinstance(given, tuple):
             raise ValueError(
@@ -43,7 +47,7 @@ class Choices:
                 return known
         raise ValueError(f"`space[{name!r}]` must be in {self.values}. Received: {given!r}")
 
-    def declare(self, hp, name):
+    def declare(self, hp: Any, name: str) -> Any:
         """Registers the setting in `keras_tuner.HyperParameters`, and returns its value."""
         values = self.values if self.searched else (self.default,)
         if len(values) == 1:
@@ -74,7 +78,7 @@ class Range:
     is_integer: bool = False
     searched = True
 
-    def narrow(self, name, given):
+    def narrow(self, name: str, given: Any) -> Choices | Range:
         """The range between new bounds `(low, high)`, or `Choices` for a value or a list."""
         if not isinstance(given, tuple):
             values = tuple(self._checked(name, value, given) for value in _some(name, given))
@@ -103,7 +107,7 @@ class Range:
             )
         return int(value) if self.is_integer else float(value)
 
-    def declare(self, hp, name):
+    def declare(self, hp: Any, name: str) -> Any:
         """Registers the setting in `keras_tuner.HyperParameters`, and returns its value."""
         if self.is_integer:
             return hp.Int(name, self.low, self.high, default=self.default)
@@ -114,7 +118,7 @@ class Range:
         return f"{self.low:g} to {self.high:g}{scale}"
 
 
-def narrow(space, given):
+def narrow(space: dict[str, Choices | Range], given: dict | None) -> dict[str, Choices | Range]:
     """Narrows a search space.
 
     Args:
@@ -146,7 +150,7 @@ def narrow(space, given):
     return narrowed
 
 
-def parse_space(items):
+def parse_space(items: Iterable[str]) -> dict[str, Any]:
     """Parses the command line's `--space`.
 
     Args:
@@ -162,7 +166,7 @@ def parse_space(items):
         >>> parse_space(["width=8,16", "learning_rate=0.03:0.3", "flip=true"])
         {'width': [8, 16], 'learning_rate': (0.03, 0.3), 'flip': True}
     """
-    given = {}
+    given: dict[str, Any] = {}
     for item in items:
         name, _, text = item.partition("=")
         separator = ":" if ":" in text else ","
@@ -180,7 +184,7 @@ def parse_space(items):
     return given
 
 
-def format_space(space):
+def format_space(space: dict[str, Choices | Range]) -> list[str]:
     """The lines of a Markdown table of a search space, as `narrow` takes it."""
     lines = ["| setting | values | default | what it is |", "|---|---|---|---|"]
     for name, dimension in space.items():

@@ -175,7 +175,7 @@ def test_an_absent_set_without_network_fails_in_seconds_and_says_how_to_get_it(
     assert message.startswith(f"'{name}' is not in {tmp_path}")
     assert "ConnectionError" in message
     assert "(1) run this again with a network" in message
-    assert f"(2) prepare it on a machine that has one, with `tfds build {name}`" in message
+    assert f"(2) prepare it on another machine with `tfds build {name}`" in message
     assert "(3) use 'digits'" in message
     assert not (tmp_path / name).exists()
 

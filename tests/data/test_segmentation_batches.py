@@ -158,7 +158,7 @@ def test_fit_sees_the_epochs_that_it_counts(first):
         ({"size": 4}, r"`size` must be \(height, width\)"),
         ({"scale": (2, 1)}, r"`scale` must be .*scale=\(2, 1\)"),
         ({"scale": 0.5}, "`scale` must be"),
-        ({"scale": (0.5, 1)}, r"`ignore_class` is needed: scaled by 0.5 an image is \(5, 7\)"),
+        ({"scale": (0.5, 1)}, r"`ignore_class` is needed: scaled by 0.5, an image is \(5, 7\)"),
         ({"size": (11, 4)}, "`ignore_class` is needed"),
         ({"ignore_class": -1}, "`ignore_class` must be an integer of at least 0"),
         ({"fill": (0, 0)}, r"`fill` must be 3 values in \[0, 255\]"),

@@ -240,7 +240,7 @@ def _make_tuner(settings, data, devices, listener=None):
 def _space(settings, count):
     """What the flags leave of the search space; by default, batch sizes of at most `count`."""
     fitting = [size for size in AUGSHIFT_SPACE["batch_size"].values if size <= count]
-    return ({"batch_size": fitting} if fitting else {}) | parse_space(settings.space)
+    return {**({"batch_size": fitting} if fitting else {}), **parse_space(settings.space)}
 
 
 def _details(settings):
