@@ -20,7 +20,7 @@ Distribute = Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(DISTRIBUTIONS)}}
 JitCompile = Literal["auto", "on", "off"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """Settings that all experiments share; an experiment redeclares those that differ in it."""
 
@@ -31,7 +31,6 @@ class TrainingSettings:
     output_dir: str = "results"
     """Folder for results.json, table.md, figure.png and the weights; a run that was stopped resumes
     from it."""
-    _: dataclasses.KW_ONLY
     precision: Precision = "float32"
     """Keras dtype policy, in training and in the scores."""
     distribute: Distribute = "none"
@@ -89,11 +88,10 @@ class TrainingSettings:
         return cls(**values, **places)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSettings(TrainingSettings):
     """Settings that the experiments on single networks share."""
 
-    _: dataclasses.KW_ONLY
     depth: Literal[18, 34, 50] = 18
     """Depth of the ResNet."""
     width: int = 64
