@@ -28,7 +28,7 @@ from rich.progress import track
 from timing import check, compare, in_words, peak_of_process, write
 
 import keras_gappos as kg
-from keras_gappos.surgery.feature_map import split_at_feature_map
+from keras_gappos.surgery.split import split_at_feature_map
 
 IMAGE_SHAPE = (180, 240, 3)
 CLASSES, IGNORED = 11, 11

@@ -121,8 +121,65 @@ def check_class_labels(labels: np.ndarray, count: int, classes: int) -> None:
         )
     if labels.ndim > 1 and labels.shape[1:] != (1,):
         return
+    _check_label_range("Labels", labels, classes)
+
+
+def class_indices(labels: Any, classes: int) -> np.ndarray:
+    """Returns labels as class indices, int64 `(n,)`.
+
+    Args:
+        labels: array `(n,)` or `(n, 1)` of class indices, or `(n, classes)`, one-hot.
+        classes: number of classes.
+
+    Raises:
+        ValueError: for labels of another shape, soft ones, or ones outside [0, classes).
+    """
+    values = np.asarray(labels)
+    if values.shape[1:] == (classes,):
+        if not (np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all()):
+            raise ValueError(
+                "`labels` must be class indices, or one-hot. Received: labels of shape "
+                f"{values.shape} that are not all 0 but for one 1; give `labels.argmax(-1)`"
+            )
+        return values.argmax(axis=1)
+    if values.shape[1:] not in ((), (1,)):
+        raise ValueError(
+            f"`labels` must be of shape (n,), class indices, or (n, {classes}), one-hot. "
+            f"Received: labels of shape {values.shape}"
+        )
+    values = values.reshape(-1)
+    _check_label_range("`labels`", values, classes)
+    return values.astype("int64")
+
+
+def integer_labels(name: str, values: Any) -> np.ndarray:
+    """`values`, an array or tensor, as a NumPy array; a `ValueError` if they are no integers."""
+    values = ops.convert_to_numpy(values) if ops.is_tensor(values) else np.asarray(values)
+    if values.dtype.kind not in "biu":
+        raise ValueError(
+            f"`{name}` must be class indices, integers. Received: an array of {values.dtype}"
+        )
+    return values
+
+
+def check_label_range(
+    name: str, labels: np.ndarray, num_classes: int, ignore_class: int | None
+) -> None:
+    """Raises a `ValueError` for a label that is no class; the message names `ignore_class`."""
+    if not labels.size:
+        return
+    low, high = labels.min(), labels.max()
+    if low < 0 or high >= num_classes:
+        ignored = "" if ignore_class is None else f" or {ignore_class}, ignored"
+        raise ValueError(
+            f"`{name}` must be in [0, {num_classes}){ignored}. "
+            f"Received: a label of {low if low < 0 else high}"
+        )
+
+
+def _check_label_range(name, labels, classes):
     if not np.isin(labels, np.arange(classes)).all():
         raise ValueError(
-            f"Labels must be integers in [0, {classes}), the model's classes. "
+            f"{name} must be integers in [0, {classes}), the model's classes. "
             f"Received: labels from {labels.min()} to {labels.max()}, dtype={labels.dtype}"
         )

@@ -1,18 +1,19 @@
 """Measurements on any trained Keras model."""
 
 from keras_gappos.analysis.batches import iterate_batches
-from keras_gappos.analysis.channels.ablation import ablate, ablation_sweep
-from keras_gappos.analysis.channels.channel_ranking import ChannelRanking
+from keras_gappos.analysis.channels.ablation import ablation_sweep
 from keras_gappos.analysis.channels.label_channels import rank_channels_by_label
-from keras_gappos.analysis.channels.ranking import mean_color, rank_channels
-from keras_gappos.analysis.confusion_matrix import ConfusionMatrix
+from keras_gappos.analysis.channels.position_channels import mean_color, rank_channels
+from keras_gappos.analysis.channels.ranking import ChannelRanking
 from keras_gappos.analysis.consistency.measure import shift_consistency
 from keras_gappos.analysis.consistency.metric import ShiftConsistencyMetric, ShiftPairs
 from keras_gappos.analysis.consistency.result import ConsistencyResult
 from keras_gappos.analysis.segmentation import (
+    ConfusionMatrix,
     RegionScores,
     segmentation_scores,
 )
+from keras_gappos.surgery.mask import ablate
 
 __all__ = [
     "ChannelRanking",

@@ -1,4 +1,4 @@
-"""Read images batch by batch, from wherever they are."""
+"""Read images batch by batch from arrays, data sets and other iterables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def iterate_batches(
         labels: for an array of images, an array with one entry for each; its shape is free beyond
             that (class indices, one-hot, masks). Streams of batches bring their own.
         batch_size: number of images in each batch of an array; the last batch may be smaller.
-            Streams keep the batches that they have.
+            Streams keep their own batches.
 
     Yields:
         `(images, labels)`: an array `(batch, height, width, channels)`, float64 made
@@ -58,8 +58,8 @@ def iterate_batches(
         raise ValueError("There are no images. Received: `images` is empty")
 
 
-def count_batches(images, batch_size=128):
-    """The number of batches that `iterate_batches` will yield; `None` where nobody knows yet."""
+def count_batches(images: Any, batch_size: int = 128) -> int | None:
+    """The number of batches that `iterate_batches` will yield; `None` if it is unknown."""
     if is_array(images):
         return -(-len(images) // integer("batch_size", batch_size, 1))
     if isinstance(images, keras.utils.PyDataset):
@@ -71,8 +71,8 @@ def count_batches(images, batch_size=128):
     return count if count >= 0 else None
 
 
-def is_array(images):
-    """Whether these are images in one array or tensor, not a stream of batches."""
+def is_array(images: Any) -> bool:
+    """Whether the images are one array or tensor, not a stream of batches."""
     return hasattr(images, "shape") and hasattr(images, "dtype")
 
 

@@ -1,16 +1,16 @@
-"""A progress bar for what turns out to take long."""
+"""A progress bar that appears only if something takes long."""
 
 import time
 
-DELAY = 3.0  # seconds before a bar is worth looking at
+DELAY = 3.0  # seconds before the bar appears
 
 
 class ProgressBar:
-    """Shows a bar with the time left, once some seconds have passed, and only on a terminal.
+    """Shows a bar with the time left after a few seconds, and only on a terminal.
 
     Args:
         description: what is being done.
-        total: number of steps, or `None` if nobody knows.
+        total: number of steps, or `None` if unknown.
         enabled: `False` never shows anything.
         console: a `rich.console.Console`, or `None` for standard output.
 
@@ -34,7 +34,7 @@ class ProgressBar:
             self._bar.stop()
 
     def advance(self, result=None):
-        """Counts one step as done, and hands its result through."""
+        """Counts one step as done, and returns `result`."""
         self._done += 1
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done)

@@ -1,17 +1,43 @@
 """Parts of an image: halves, the center, boxes, masks."""
 
+from __future__ import annotations
+
 import operator
+from typing import Any
 
 import numpy as np
 
-from keras_gappos.analysis.segmentation import region_slices
+from keras_gappos.arguments import one_of
 
 HALVES = ("left", "right", "top", "bottom")
+PARTS = ("whole", *HALVES)
 REGIONS = (*HALVES, "center")
 
 
-def region_mask(region, height, width):
-    """A region as a boolean mask.
+def region_slices(region: str, height: int, width: int) -> tuple[slice, slice]:
+    """Returns the rows and columns of a region as two slices.
+
+    The halves mirror each other: the middle row or column of an odd number is in neither.
+
+    Args:
+        region: `"whole"`, `"left"`, `"right"`, `"top"` or `"bottom"`.
+        height, width: of the image, in pixels.
+
+    Raises:
+        ValueError: for another region.
+
+    Example:
+        >>> region_slices("right", 4, 7)
+        (slice(0, 4, None), slice(4, 7, None))
+    """
+    one_of("region", region, PARTS)
+    rows = {"top": slice(0, height // 2), "bottom": slice((height + 1) // 2, height)}
+    columns = {"left": slice(0, width // 2), "right": slice((width + 1) // 2, width)}
+    return rows.get(region, slice(0, height)), columns.get(region, slice(0, width))
+
+
+def region_mask(region: Any, height: int, width: int) -> tuple[np.ndarray, str | list[int]]:
+    """Returns a region as a boolean mask.
 
     Args:
         region: `"left"`, `"right"`, `"top"`, `"bottom"`: a half, without the middle column or row
@@ -21,8 +47,8 @@ def region_mask(region, height, width):
         height, width: of the images, in pixels.
 
     Returns:
-        `(mask, name)`: a boolean array `(height, width)`, and what to call it: the name, the box
-        as a list, or a sentence about the mask.
+        `(mask, name)`: a boolean array `(height, width)`, and the region's name, its box as a
+        list, or a description of the mask.
 
     Raises:
         ValueError: for an unknown region, one that does not fit the images, is empty, or is the

@@ -1,4 +1,4 @@
-"""Scores of segmentations by region of the image."""
+"""Scores of segmentations, also by region of the image: IoU, mIoU, pixel accuracy."""
 
 from __future__ import annotations
 
@@ -9,12 +9,85 @@ import keras
 import numpy as np
 
 from keras_gappos.analysis.batches import count_batches, iterate_batches
-from keras_gappos.analysis.confusion_matrix import ConfusionMatrix, check_range, integer_labels
-from keras_gappos.analysis.pixel_classes import PixelClasses
+from keras_gappos.analysis.networks import count_pixel_classes
 from keras_gappos.analysis.progress import ProgressBar
-from keras_gappos.arguments import one_of
+from keras_gappos.analysis.regions import PARTS, region_slices
+from keras_gappos.arguments import check_label_range, integer, integer_labels, one_of
+from keras_gappos.predictions import Predictor, decide
 
-REGIONS = ("whole", "left", "right", "top", "bottom")
+
+class ConfusionMatrix:
+    """Counts of pixels by true and predicted class, and the scores computed from them.
+
+    Args:
+        num_classes: number of classes, at least 1.
+        ignore_class: label of the pixels to ignore, an integer of at least 0, or `None`. It may be
+            one of the classes.
+
+    Attributes:
+        matrix: int64 array `(num_classes, num_classes)`; row: true class, column: predicted class.
+
+    Example:
+        >>> confusion = ConfusionMatrix(num_classes=3, ignore_class=3)
+        >>> confusion.add(np.array([0, 0, 1, 3]), np.array([0, 1, 1, 2]))
+        >>> confusion.iou.tolist()
+        [50.0, 50.0, nan]
+        >>> confusion.miou
+        50.0
+    """
+
+    def __init__(self, num_classes: int, ignore_class: int | None = None):
+        self.num_classes = integer("num_classes", num_classes, 1)
+        if ignore_class is not None:
+            ignore_class = integer("ignore_class", ignore_class, 0)
+        self.ignore_class = ignore_class
+        self.matrix = np.zeros((self.num_classes, self.num_classes), "int64")
+
+    def add(self, truth: Any, predicted: Any) -> None:
+        """Counts more pixels.
+
+        Args:
+            truth: array of integers of any shape, each in [0, num_classes) or `ignore_class`.
+            predicted: array of integers of the same shape; in [0, num_classes) wherever the truth
+                is not `ignore_class`.
+
+        Raises:
+            ValueError: for labels that are not integers, of different shapes, or out of range;
+                nothing is counted then.
+        """
+        truth, predicted = integer_labels("truth", truth), integer_labels("predicted", predicted)
+        if truth.shape != predicted.shape:
+            raise ValueError(
+                "`predicted` must have the shape of `truth`. "
+                f"Received: shapes {predicted.shape} and {truth.shape}"
+            )
+        counts = truth != self.ignore_class  # True everywhere if that is None
+        truth, predicted = truth[counts], predicted[counts]
+        check_label_range("truth", truth, self.num_classes, self.ignore_class)
+        check_label_range("predicted", predicted, self.num_classes, self.ignore_class)
+        pairs = truth.ravel().astype("int64") * self.num_classes + predicted.ravel().astype("int64")
+        counted = np.bincount(pairs, minlength=self.num_classes**2)
+        self.matrix += counted.reshape(self.matrix.shape)
+
+    @property
+    def iou(self) -> np.ndarray:
+        """Intersection over union in percent, float64 `(num_classes,)`; NaN for absent classes."""
+        both = np.diag(self.matrix)
+        either = self.matrix.sum(axis=0) + self.matrix.sum(axis=1) - both
+        return 100 * np.divide(both, either, np.full(len(both), np.nan), where=either > 0)
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU in percent over the classes in truth or prediction; NaN if there are none."""
+        iou = self.iou
+        present = iou[~np.isnan(iou)]
+        return float(present.mean()) if len(present) else float("nan")
+
+    @property
+    def accuracy(self) -> float:
+        """Percent of the pixels whose class is right; NaN if there are none."""
+        count = self.matrix.sum()
+        return float(100 * np.trace(self.matrix) / count) if count else float("nan")
 
 
 class RegionScores:
@@ -42,18 +115,18 @@ class RegionScores:
         regions: Sequence[str] = ("whole", "left", "right"),
     ):
         if isinstance(regions, str) or not regions:
-            raise ValueError(f"`regions` must be some of {REGIONS}. Received: regions={regions!r}")
+            raise ValueError(f"`regions` must be some of {PARTS}. Received: regions={regions!r}")
         self.matrices = {
-            one_of("regions", region, REGIONS): ConfusionMatrix(num_classes, ignore_class)
+            one_of("regions", region, PARTS): ConfusionMatrix(num_classes, ignore_class)
             for region in regions
         }
         one = next(iter(self.matrices.values()))
         self._num_classes, self._ignore_class = one.num_classes, one.ignore_class
 
-    def __getitem__(self, region):
+    def __getitem__(self, region: str) -> ConfusionMatrix:
         return self.matrices[region]
 
-    def add(self, truth, predicted):
+    def add(self, truth: Any, predicted: Any) -> None:
         """Counts the pixels of maps `(..., height, width)` of equal shape.
 
         Raises:
@@ -67,32 +140,28 @@ class RegionScores:
             )
         self.add_at(self.places(truth), predicted)
 
-    def places(self, truth):
-        """What `add_at` needs of the truth, once for all predictions of the same images.
+    def places(self, truth: Any) -> np.ndarray:
+        """Prepares the truth for `add_at`, once for all predictions of the same images.
 
         Args:
             truth: integers `(..., height, width)`, each in [0, num_classes) or `ignore_class`.
 
         Returns:
-            int64 array of the same shape. The image has nine parts, as on three rows and three
-            columns, the middle ones empty or one pixel wide; each part has `num_classes + 1` rows
-            of predicted classes, the last one for ignored pixels. These are where a pixel's
-            row begins.
+            int64 array of the same shape: where each pixel's row begins in the table that `add_at`
+            counts in. The table has nine parts, for three rows and three columns of the image, the
+            middle ones empty or one pixel wide; a part has a row of predicted classes for each true
+            class, and one for ignored pixels.
         """
         count = self._num_classes
         labels = integer_labels("truth", truth).astype("int64")
-        ignored = (
-            labels == self._ignore_class
-            if self._ignore_class is not None
-            else np.zeros(labels.shape, bool)
-        )
-        check_range("truth", labels[~ignored], count, self._ignore_class)
+        ignored = labels == self._ignore_class  # False everywhere if that is None
+        check_label_range("truth", labels[~ignored], count, self._ignore_class)
         labels[ignored] = count
         rows, columns = (_thirds(length) for length in labels.shape[-2:])
         return count * (labels + (count + 1) * (3 * rows[:, None] + columns))
 
-    def add_at(self, places, predicted):
-        """Counts pixels, of which `places` tells the truth.
+    def add_at(self, places: np.ndarray, predicted: Any) -> None:
+        """Counts pixels whose truth `places` has prepared.
 
         Args:
             places: from `places`.
@@ -104,10 +173,9 @@ class RegionScores:
         count = self._num_classes
         predicted = integer_labels("predicted", predicted)
         if predicted.size and not 0 <= predicted.min() <= predicted.max() < count:
-            valid = (
-                places // count % (count + 1) < count
-            )  # where it is ignored, anything may be predicted
-            check_range("predicted", predicted[valid], count, self._ignore_class)
+            # Where the truth is ignored, anything may be predicted.
+            valid = places // count % (count + 1) < count
+            check_label_range("predicted", predicted[valid], count, self._ignore_class)
             predicted = np.where(valid, predicted, 0)
         index = predicted.astype("int64")
         index += places
@@ -118,31 +186,9 @@ class RegionScores:
             matrix.matrix += table[region_slices(region, 3, 3)].sum(axis=(0, 1))[:count]
 
     @property
-    def miou(self):
+    def miou(self) -> dict[str, float]:
         """Dictionary from region to mIoU, in percent."""
         return {region: matrix.miou for region, matrix in self.matrices.items()}
-
-
-def region_slices(region, height, width):
-    """The rows and columns of a region, as two slices.
-
-    The halves mirror each other: of an odd number of rows or columns the middle one is in neither.
-
-    Args:
-        region: `"whole"`, `"left"`, `"right"`, `"top"` or `"bottom"`.
-        height, width: of the image, in pixels.
-
-    Raises:
-        ValueError: for another region.
-
-    Example:
-        >>> region_slices("right", 4, 7)
-        (slice(0, 4, None), slice(4, 7, None))
-    """
-    one_of("region", region, REGIONS)
-    rows = {"top": slice(0, height // 2), "bottom": slice((height + 1) // 2, height)}
-    columns = {"left": slice(0, width // 2), "right": slice((width + 1) // 2, width)}
-    return rows.get(region, slice(0, height)), columns.get(region, slice(0, width))
 
 
 def segmentation_scores(
@@ -186,17 +232,18 @@ def segmentation_scores(
         >>> 0 <= scores["whole"].miou <= 100
         True
     """
-    pixels = PixelClasses(model, threshold)
-    scores = RegionScores(pixels.num_classes, ignore_class, regions)
+    num_classes = count_pixel_classes(model, threshold)
+    classes_of = Predictor(model, lambda x: decide(model(x, training=False), threshold))
+    scores = RegionScores(num_classes, ignore_class, regions)
     with ProgressBar("segmentation", count_batches(images, batch_size), enabled=progress) as bar:
         for x, y in iterate_batches(images, masks, batch_size):
-            predicted = pixels.decide(x)
+            predicted = classes_of(x)
             scores.add(maps_of(y, predicted.shape), predicted)
             bar.advance()
     return scores
 
 
-def maps_of(masks, shape):
+def maps_of(masks: Any, shape: tuple) -> np.ndarray:
     """Masks of a batch as an integer array of the given shape, `(batch, height, width)`.
 
     Raises:

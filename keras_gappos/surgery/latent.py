@@ -1,23 +1,32 @@
-"""Finds the globally pooled vector, the latent, in a user's model."""
+"""Find a model's latent, the globally pooled vector, and the feature map that is pooled."""
+
+from __future__ import annotations
 
 import keras
 
-_GLOBAL_POOLING = (
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalAveragePooling3D,
+from keras_gappos.surgery.graph import Graph, graph_inputs
+
+MAX_POOLING = (
     keras.layers.GlobalMaxPooling1D,
     keras.layers.GlobalMaxPooling2D,
     keras.layers.GlobalMaxPooling3D,
 )
+GLOBAL_POOLING = (
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+    *MAX_POOLING,
+)
 
 
-def find_latent_layer(model, latent=None):
-    """Finds the layer that gives the model's globally pooled vector.
+def find_latent_layer(
+    model: keras.Model, latent: str | keras.layers.Layer | None = None
+) -> keras.layers.Layer:
+    """Finds the layer that outputs a model's latent vector.
 
     Args:
         model: a Functional or Sequential `keras.Model`.
-        latent: the layer, or its name; `None` finds the last global pooling layer. A backbone that
+        latent: the layer or its name; `None` finds the last global pooling layer. A backbone that
             is one layer of `model` and ends in global pooling counts as one.
 
     Returns:
@@ -30,7 +39,7 @@ def find_latent_layer(model, latent=None):
         found = [layer for layer in model.layers if _ends_in_global_pooling(layer)]
         wanted = "`model` must have a global pooling layer, or `latent` must name another layer"
     else:
-        found = [layer for layer in model.layers if layer is latent or layer.name == latent]
+        found = [layer for layer in model.layers if _is(layer, latent)]
         wanted = "`latent` must be a layer of `model`, its name, or None"
     if not found:
         received = getattr(latent, "name", latent)
@@ -39,48 +48,89 @@ def find_latent_layer(model, latent=None):
     return found[-1]
 
 
-def with_latent(model, latent=None):
-    """Returns a model of the same layers and weights that gives the latent vector as well.
+def find_feature_map(
+    model: keras.Model, latent: str | keras.layers.Layer | None = None
+) -> list[keras.layers.Layer]:
+    """Finds the layer that names a feature map, in nested models, too.
+
+    Args:
+        model: a Functional or Sequential `keras.Model`.
+        latent: a global pooling layer, whose input is the feature map; any layer that outputs a
+            feature map `(batch, ..., channels)`; or the name of either. `None` is the last global
+            pooling layer.
+
+    Returns:
+        A list of layers: the nested models that contain the layer, outermost first, and the layer.
+
+    Raises:
+        ValueError: if there is no such layer, or `model` is neither Functional nor Sequential, is
+            not built, or takes images with the channels first.
+    """
+    if not graph_inputs(model):
+        raise ValueError(
+            "`model` must be a Functional or Sequential keras.Model that knows its inputs; of a "
+            f"model that wraps one, give `.model`. Received: {model!r}"
+        )
+    check_channels_last(model)
+    path = _last_pooling(model) if latent is None else _search(model, latent)
+    path = path or [find_latent_layer(model, latent)]  # which says what is wrong
+    # A nested backbone or classifier stands for its last global pooling layer.
+    if graph_inputs(path[-1]) and len(path[-1].outputs[0].shape) == 2:
+        path += _last_pooling(path[-1]) or [find_latent_layer(path[-1])]
+    return path
+
+
+def feature_map_tensor(graph: Graph, layer: keras.layers.Layer) -> keras.KerasTensor:
+    """Returns the feature map that a layer of a graph pools or, if it does not pool, outputs.
+
+    Raises:
+        ValueError: if there is none or more than one, or the channels are not the last axis.
+    """
+    call = graph.call_of(layer)
+    tensors = call.inputs if isinstance(layer, GLOBAL_POOLING) else call.outputs
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    if len(tensors) != 1 or len(shapes[0]) < 3 or shapes[0][-1] is None:
+        raise ValueError(
+            "`latent` must be a global pooling layer, or a layer that gives one feature map "
+            "(batch, height, width, channels), the channels known. "
+            f"Received: {layer.name!r} with {shapes}"
+        )
+    if getattr(layer, "data_format", None) == "channels_first":
+        raise ValueError(
+            "Channels must be the last axis. Received: `latent` of "
+            f'data_format="channels_first", {layer.name!r}'
+        )
+    return tensors[0]
+
+
+def with_latent(model: keras.Model, latent: str | keras.layers.Layer | None = None) -> keras.Model:
+    """Returns a model of the same layers and weights that also outputs the latent vector.
 
     Args:
         model: a Functional or Sequential `keras.Model` of one output.
-        latent: as in `find_latent_layer`.
+        latent: as in `find_latent_layer`. If the layer is called several times, its last call.
 
     Returns:
         A Functional `keras.Model` from the inputs to `(outputs, latents)`; the outputs are a
         dictionary of one tensor where the model's are.
 
     Raises:
-        ValueError: if there is no such layer, or `latent` gives no single tensor.
+        ValueError: if there is no such layer, or it does not output a single tensor.
     """
     layer = find_latent_layer(model, latent)
-    seen = []
-
-    def call_and_see(called, *args, **kwargs):
-        outputs = called(*args, **kwargs)
-        if called is layer:
-            seen.append(outputs)
-        return outputs
-
-    # Calling the layers once more finds the tensor in this graph, even where the layer is also
-    # used elsewhere or is a model of its own, whose `output` belongs to another graph.
-    graph = keras.models.clone_model(
-        keras.Model(model.inputs, model.outputs),
-        clone_function=lambda layer: layer,
-        call_function=call_and_see,
-    )
-    if not seen or not hasattr(seen[-1], "shape"):
+    graph = Graph(model)
+    calls = [call for call in graph.calls if call.layer is layer]
+    if not calls or len(calls[-1].outputs) != 1:
         raise ValueError(
             f"`latent` must be a layer that is called and gives one tensor. Received: {layer.name}"
         )
-    inputs = graph.inputs[0] if len(graph.inputs) == 1 else graph.inputs
     outputs = graph.outputs[0]
     if isinstance(getattr(model, "output", None), dict):
         outputs = dict.fromkeys(model.output, outputs)
-    return keras.Model(inputs, [outputs, seen[-1]])
+    return keras.Model(graph.input, [outputs, calls[-1].outputs[0]])
 
 
-def check_channels_last(model):
+def check_channels_last(model: keras.Model) -> None:
     """Raises a `ValueError` if a layer reads the model's images with the channels first.
 
     Args:
@@ -88,7 +138,7 @@ def check_channels_last(model):
     """
     shape = model.inputs[0].shape[1:]
     for layer in model.layers:
-        if isinstance(layer, keras.Model) and len(getattr(layer, "inputs", None) or ()) == 1:
+        if len(graph_inputs(layer) or ()) == 1:
             if layer.inputs[0].shape[1:] == shape:
                 check_channels_last(layer)
         elif (
@@ -102,8 +152,36 @@ def check_channels_last(model):
             )
 
 
+def _is(layer, latent):
+    return layer is latent or layer.name == latent
+
+
 def _ends_in_global_pooling(layer):
-    if isinstance(layer, _GLOBAL_POOLING):
+    if isinstance(layer, GLOBAL_POOLING):
         return True
     nested = getattr(layer, "layers", None)
     return isinstance(layer, keras.Model) and bool(nested) and _ends_in_global_pooling(nested[-1])
+
+
+def _last_pooling(model):
+    for layer in reversed(model.layers):
+        if isinstance(layer, GLOBAL_POOLING):
+            return [layer]
+        if graph_inputs(layer) and (path := _last_pooling(layer)):
+            return [layer, *path]
+    return None
+
+
+def _search(model, latent):
+    for layer in model.layers:
+        if _is(layer, latent):
+            return [layer]
+    inner = [layer for layer in model.layers if graph_inputs(layer)]
+    found = [[layer, *path] for layer in inner if (path := _search(layer, latent))]
+    if len(found) > 1:
+        names = [layer.name for layer, *_ in found]
+        raise ValueError(
+            f"`latent` must name one layer; give the layer itself. Received: latent={latent!r}, "
+            f"which is in each of {names}"
+        )
+    return found[0] if found else None

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from keras_gappos.analysis import ConfusionMatrix, RegionScores, segmentation_scores
-from keras_gappos.analysis.segmentation import REGIONS, region_slices
+from keras_gappos.analysis.regions import PARTS, region_slices
 
 IGNORED = 4
 TRUTH = np.array([[0, 0, 1, 1], [2, 2, 1, 4]])
@@ -108,9 +108,9 @@ def test_halves_mirror_each_other_and_leave_the_middle_out(width):
 
 
 def test_each_region_counts_its_own_pixels():
-    scores = RegionScores(4, IGNORED, REGIONS)
+    scores = RegionScores(4, IGNORED, PARTS)
     scores.add(TRUTH[None], PREDICTED[None])
-    for region in REGIONS:
+    for region in PARTS:
         rows, columns = region_slices(region, 2, 4)
         expected = confusion(TRUTH[rows, columns], PREDICTED[rows, columns], 4, IGNORED)
         np.testing.assert_array_equal(scores[region].matrix, expected.matrix)
@@ -119,7 +119,7 @@ def test_each_region_counts_its_own_pixels():
 
 
 @given(st.data())
-def test_regions_count_as_their_slices_do_whatever_the_size_and_the_void(data):
+def test_regions_count_as_their_slices_do_whatever_is_ignored(data):
     shape = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)))
     ignore_class = data.draw(st.sampled_from([None, 0, 2, IGNORED]))
     elements = st.integers(0, IGNORED if ignore_class == IGNORED else IGNORED - 1)
@@ -127,10 +127,10 @@ def test_regions_count_as_their_slices_do_whatever_the_size_and_the_void(data):
     predicted = data.draw(st_numpy.arrays("int32", shape, elements=st.integers(0, IGNORED - 1)))
     if ignore_class is not None:
         predicted[truth == ignore_class] += 7  # no class, but nobody looks there
-    scores = RegionScores(IGNORED, ignore_class, REGIONS)
+    scores = RegionScores(IGNORED, ignore_class, PARTS)
     for part in (slice(0, 1), slice(1, None)):
         scores.add(truth[part], predicted[part])
-    for region in REGIONS:
+    for region in PARTS:
         part = (..., *region_slices(region, *shape[1:]))
         expected = confusion(truth[part], predicted[part], IGNORED, ignore_class)
         np.testing.assert_array_equal(scores[region].matrix, expected.matrix)

@@ -1,8 +1,9 @@
-"""Switch channels of a feature map off, and see what that does."""
+"""Measure a network with channels of its feature map switched off."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,78 +12,17 @@ import numpy as np
 from keras import ops
 
 from keras_gappos.analysis.batches import count_batches, iterate_batches
-from keras_gappos.analysis.channels.ablation_rows import ClassTally, PixelTally, rows_of
 from keras_gappos.analysis.channels.sweep_plan import AblationPlan
-from keras_gappos.analysis.pixel_classes import count_classes
+from keras_gappos.analysis.networks import check_classifier, check_image_shape, count_pixel_classes
 from keras_gappos.analysis.progress import ProgressBar
-from keras_gappos.analysis.shifted_top1 import check_classifier
-from keras_gappos.arguments import integer
-from keras_gappos.layers import ChannelMask
-from keras_gappos.predictions import top1
-from keras_gappos.surgery.feature_map import (
-    check_image_shape,
-    feature_map_tensor,
-    find_feature_map,
-    split_at_feature_map,
-)
-from keras_gappos.surgery.recorded_graph import RecordedGraph
+from keras_gappos.analysis.segmentation import RegionScores, maps_of
+from keras_gappos.arguments import class_indices, integer
+from keras_gappos.predictions import Predictor, compile_as, decide
+from keras_gappos.surgery.split import split_at_feature_map
 
-
-def ablate(
-    model: keras.Model, channels: Iterable[int], latent: str | keras.layers.Layer | None = None
-) -> keras.Model:
-    """Returns a network whose feature map has some channels at zero.
-
-    Every branch that reads the feature map sees them at zero. The new model shares its layers, and
-    so its weights, with the old one, which stays as it is.
-
-    Args:
-        model: a Functional or Sequential `keras.Model`.
-        channels: indices of the channels, each once, such as `ranking.channels[:20]`.
-        latent: a global pooling layer, whose input is the feature map, or the layer that gives the
-            feature map, or the name of either, in a backbone that is one of the layers, too;
-            `None` is the last global pooling layer.
-
-    Returns:
-        A Functional `keras.Model`, not compiled, with a `ChannelMask` more.
-
-    Raises:
-        ValueError: for channels that are out of range or given twice, or if there is no such
-            layer, or `latent` is no feature map.
-
-    Example:
-        >>> model = keras_gappos.models.permutenet((8, 8, 1), num_outputs=10, width=4)
-        >>> ablated = ablate(model, channels=range(32))
-        >>> outputs = ablated.predict(np.random.rand(2, 8, 8, 1), verbose=0)
-        >>> bool((outputs[0] == outputs[1]).all())
-        True
-
-    Source: Islam et al., ICCV 2021, the section on targeting position-encoding channels.
-    """
-    return _ablated(model, find_feature_map(model, latent), channels)
-
-
-def _ablated(model, path, channels):
-    layer, *inside = path
-    if inside:
-        graph = RecordedGraph(model, layer, [_ablated(layer, inside, channels)])
-        outputs = graph.outputs
-    else:
-        graph = RecordedGraph(model)
-        features = feature_map_tensor(graph, layer)
-        graph.others_needed_after(features)  # refuses a feature map without effect
-        mask = ChannelMask(channels, name=_free_name(model, "channel_mask"))
-        outputs = graph.outputs_with(features, mask(features))
-    if isinstance(model, keras.Sequential):
-        return keras.Model(graph.inputs[0], outputs[0], name=model.name)
-    inputs = keras.tree.pack_sequence_as(model.input, graph.inputs)
-    return keras.Model(inputs, keras.tree.pack_sequence_as(model.output, outputs), name=model.name)
-
-
-def _free_name(model, name):
-    taken = {layer.name for layer in model.layers}
-    numbered = (f"{name}_{number}" for number in range(1, len(taken) + 1))
-    return name if name not in taken else next(new for new in numbered if new not in taken)
+# Names of the scores in a row, and of the attributes of `ConfusionMatrix` that give them.
+_CLASS_SCORES = {"top1": "accuracy"}
+_PIXEL_SCORES = {"miou": "miou", "accuracy": "accuracy", "iou": "iou"}
 
 
 def ablation_sweep(
@@ -114,8 +54,8 @@ def ablation_sweep(
         images: `(n, height, width, channels)` array, or a `tf.data.Dataset`, `PyDataset` or
             iterable of batches `(images, masks)`, in the units that the model takes.
         masks: for an array of images, integers `(n, height, width)` or `(n, height, width, 1)`; or
-            a classifier's labels, class indices `(n,)` or one-hot. Give `None` beside a stream,
-            which brings its own.
+            a classifier's labels, class indices `(n,)` or one-hot. Give `None` for a stream,
+            which has its own.
         ranking: a `ChannelRanking`, a list of channels, best first, or a dictionary from names to
             either, to sweep several at once.
         counts: numbers of channels to switch off, integers from 0 to the number of channels.
@@ -165,69 +105,35 @@ def ablation_sweep(
     first = next(batches)
     check_image_shape(model, first[0].shape[1:])
     num_classes, threshold = _classes(model, first[0], threshold)
-    make_tally = ClassTally if len(model.outputs[0].shape) == 2 else PixelTally
-    tallies = [make_tally(num_classes, ignore_class, regions) for _ in plan.sets]
-    head = _Head(parts, model, threshold, size=len(first[0]))
+    classifier = len(model.outputs[0].shape) == 2
+    regions = _regions(classifier, regions, ignore_class)
+    scores = [RegionScores(num_classes, ignore_class, regions) for _ in plan.sets]
+    ablating = _ablating(model, parts, threshold)
     num_batches = count_batches(images, batch_size)
     num_steps = None if num_batches is None else num_batches * len(plan.sets)
     with ProgressBar("ablation", num_steps, enabled=progress) as bar:
         for x, y in itertools.chain([first], batches):
-            truth = None
-            for tally, decided in zip(tallies, head.decide(x, plan.sets), strict=True):
-                truth = tally.truth(y, decided.shape) if truth is None else truth
-                tally.add(truth, decided)
+            places = None
+            for score, decided in zip(scores, ablating.variants(x, zip(plan.sets)), strict=True):
+                if places is None:
+                    truth = _class_maps(y, num_classes) if classifier else maps_of(y, decided.shape)
+                    places = score.places(truth)
+                score.add_at(places, decided.reshape(places.shape))
                 bar.advance()
-    return rows_of(plan, tallies)
+    return _rows(plan, scores, _CLASS_SCORES if classifier else _PIXEL_SCORES)
 
 
-class _Head:
-    """The part of a network after its feature map, with channels of that switched off.
+def _ablating(model, parts, threshold):
+    """A `Predictor` of the classes, whose variants are the channels that stay, `(channels,)`."""
 
-    Args:
-        parts: a `SplitModel`.
-        model: the network.
-        threshold: as in `keras_gappos.predictions.top1`.
-        size: number of images in a batch.
-    """
-
-    def __init__(self, parts, model, threshold, size):
-        tensors = [keras.Input(batch_shape=t.shape, dtype=t.dtype) for t in parts.back.inputs]
-        keep = keras.Input(batch_shape=(parts.channels,), dtype="bool")
-        features, *others = tensors
-        # Which channels stay is an input: no set of channels is compiled anew.
+    def classes(features, *others_and_keep):
+        *others, keep = others_and_keep
+        # Which channels stay is an argument: no set of channels is compiled anew.
         features = ops.where(keep, features, ops.zeros((), features.dtype))
-        (outputs,) = keras.tree.flatten(parts.back([features, *others]))
-        # One NaN makes the sum one, which takes less time than a look at each pixel's classes.
-        missing = ops.isnan(ops.sum(ops.cast(outputs, "float32")))
-        classes = ops.where(missing, -1, top1(outputs, threshold))
-        self._front, self._size = parts.front, size
-        self._back = keras.Model([*tensors, keep], classes)
-        for part in (self._front, self._back):
-            part.compile(jit_compile=model.jit_compile if model.compiled else "auto")
+        return decide(parts.back([features, *others], training=False), threshold)
 
-    def decide(self, images, sets):
-        """The classes of a batch of images with each of several sets of channels off.
-
-        Args:
-            images: array `(batch, height, width, channels)`.
-            sets: boolean array `(sets, channels)`, `False` for the channels that are off.
-
-        Yields:
-            int array `(batch,)` or `(batch, height, width)` for each set.
-
-        Raises:
-            ValueError: if the network gives NaN.
-        """
-        # A smaller last batch would be compiled anew: fill it up.
-        missing = max(0, self._size - len(images))
-        filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-        tensors = keras.tree.flatten(self._front.predict_on_batch(filled))
-        tensors = [ops.convert_to_tensor(t) for t in tensors]  # to the device, once for all sets
-        for keep in map(ops.convert_to_tensor, sets):  # Keras on PyTorch takes no mixture
-            classes = np.asarray(self._back.predict_on_batch([*tensors, keep]))[: len(images)]
-            if classes.min() < 0:
-                raise ValueError("`model` must give numbers. Received: a model that gives NaN")
-            yield classes
+    compile_as(model, parts.front)
+    return Predictor(model, classes, prepare=parts.front.predict_on_batch)
 
 
 def _classes(model, images, threshold):
@@ -235,9 +141,58 @@ def _classes(model, images, threshold):
     shapes = [tuple(output.shape) for output in model.outputs]
     if len(shapes) == 1 and len(shapes[0]) == 2:
         return check_classifier(model, images.shape[1:], images.dtype, threshold)
-    if len(shapes) != 1 or len(shapes[0]) != 4 or not shapes[0][-1]:
+    if len(shapes) != 1 or len(shapes[0]) != 4:
         raise ValueError(
             "`model` must give one output, (batch, height, width, classes) or (batch, classes). "
             f"Received: a model with outputs of shape {shapes}"
         )
-    return count_classes(shapes[0], threshold), threshold
+    return count_pixel_classes(model, threshold), threshold
+
+
+def _regions(classifier, regions, ignore_class):
+    """The regions to score; a classifier's images are scored as maps of one pixel."""
+    if not classifier:
+        return ("whole", "left", "right") if regions is None else regions
+    if regions is not None and list(regions) != ["whole"]:
+        raise ValueError(
+            f'`regions` of a classifier must be ("whole",), or None. Received: regions={regions!r}'
+        )
+    if ignore_class is not None:
+        raise ValueError(
+            f"`ignore_class` is for segmentation. Received: ignore_class={ignore_class!r}"
+        )
+    return ("whole",)
+
+
+def _class_maps(labels, num_classes):
+    if labels is None:
+        raise ValueError("`masks` must be the classifier's labels. Received: no labels")
+    return class_indices(labels, num_classes).reshape(-1, 1, 1)
+
+
+def _rows(plan, scores, names):
+    """The rows of a sweep, from the `RegionScores` of each of the plan's sets."""
+    rows = []
+    for ranking, count, places in plan.steps:
+        for region in scores[0].matrices:
+            drawn = [scores[place][region] for place in places]
+            values = {name: [getattr(one, names[name]) for one in drawn] for name in names}
+            row = {"ranking": ranking, "count": count, "region": region}
+            row.update({name: _mean(each) for name, each in values.items()})
+            if ranking == "random":
+                name, each = next(iter(values.items()))  # the score that the sweep is about
+                row[f"{name}_draws"] = [_or_none(value) for value in each]
+                row[f"{name}_std"] = _or_none(np.std(each, ddof=1)) if each[1:] else None
+            rows.append(row)
+    return rows
+
+
+def _mean(values):
+    """Mean of numbers, or of each entry of arrays, over those that are not NaN; `None` for none."""
+    count = (~np.isnan(values)).sum(axis=0)
+    mean = np.where(count, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
+    return [_or_none(value) for value in mean] if mean.ndim else _or_none(mean)
+
+
+def _or_none(value):
+    return None if math.isnan(value) else float(value)

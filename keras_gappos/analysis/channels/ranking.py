@@ -1,216 +1,175 @@
-"""Rank the channels of a network by how much position they carry."""
+"""Channels ranked by a score: the result, and the loop that measures it."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
+import os
+import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_gappos.analysis.batches import count_batches, is_array, iterate_batches
-from keras_gappos.analysis.channels.channel_ranking import ChannelRanking
-from keras_gappos.analysis.latents import Latents
+from keras_gappos.analysis.networks import check_image_shape
 from keras_gappos.analysis.progress import ProgressBar
-from keras_gappos.analysis.regions import HALVES, region_mask
-from keras_gappos.arguments import integer, one_of
-from keras_gappos.surgery.feature_map import check_image_shape, split_at_feature_map
+from keras_gappos.arguments import integer
+from keras_gappos.files import replacing
+from keras_gappos.predictions import Predictor
+from keras_gappos.surgery.split import split_at_feature_map
 from keras_gappos.version import __version__
 
-METHODS = ("flip", "signed_flip", "region")
-_FLOOR = 1e-3  # of the mean activity: less counts as this much where scores are normalized
+_FLOOR = 1e-3  # of the mean activity: less counts as this much when scores are divided by it
+_LISTS = ("channels", "scores", "activity")
 
 
-def rank_channels(
+@dataclasses.dataclass(frozen=True)
+class ChannelRanking:
+    """The result of `rank_channels` or `rank_channels_by_label`.
+
+    Attributes:
+        channels: indices of the channels, best first; `ranking.channels[:20]` are the best 20.
+        scores: the score of each channel, in the channels' own order: `scores[3]` is channel 3's.
+        activity: mean over the images of |z| for each channel, in the same order; z is the
+            globally pooled feature map.
+        num_images: number of images.
+        settings: dictionary of all settings needed to repeat the ranking.
+    """
+
+    channels: tuple[int, ...] = dataclasses.field(repr=False)
+    scores: tuple[float, ...] = dataclasses.field(repr=False)
+    activity: tuple[float, ...] = dataclasses.field(repr=False)
+    num_images: int
+    settings: dict
+
+    def to_dict(self) -> dict:
+        """All of it as `json.dump` takes it."""
+        lists = {name: list(getattr(self, name)) for name in _LISTS}
+        return {**lists, "num_images": self.num_images, "settings": dict(self.settings)}
+
+    def to_json(self, path: str | os.PathLike) -> None:
+        """Writes a JSON file, whole or not at all.
+
+        Args:
+            path: of the file; an existing one is replaced.
+        """
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike) -> ChannelRanking:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            ValueError: if the file is something else.
+        """
+        try:
+            content = json.loads(pathlib.Path(path).read_text())
+            lists = {name: tuple(content[name]) for name in _LISTS}
+            ranking = cls(
+                **lists, num_images=content["num_images"], settings=dict(content["settings"])
+            )
+            order = list(range(len(ranking.scores)))
+            if sorted(ranking.channels) != order or len(ranking.activity) != len(order):
+                raise ValueError("its channels and scores do not match")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not a channel ranking, as `ChannelRanking.to_json` writes it: {error}"
+            ) from error
+        return ranking
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draws the scores, best first.
+
+        Args:
+            axes: matplotlib axes to draw on; `None` makes a figure of its own.
+
+        Returns:
+            The axes; `.figure.savefig(path)` saves it.
+
+        Example:
+            >>> ranking.plot().figure.savefig("ranking.png", dpi=150)  # doctest: +SKIP
+        """
+        if axes is None:
+            import matplotlib.pyplot as plt
+
+            axes = plt.figure(figsize=(6.4, 4.8), layout="constrained").add_subplot()
+        ranks = range(1, len(self.channels) + 1)
+        axes.plot(ranks, [self.scores[channel] for channel in self.channels], lw=2)
+        axes.axhline(0, color="grey", lw=1)
+        axes.set_xlabel("rank of the channel", fontsize=15)
+        share = ", by activity" if self.settings["divide_by_activity"] else ""
+        axes.set_ylabel(f"score ({self.settings['method']}{share})", fontsize=15)
+        axes.tick_params(labelsize=14)
+        region = self.settings["region"]
+        title = "channels by label" if region == "label" else f"position channels: {region}"
+        axes.set_title(title, fontsize=15)
+        return axes
+
+
+def rank(
     model: keras.Model,
     images: Any,
-    region: Any = "overall",
-    latent: str | keras.layers.Layer | None = None,
-    batch_size: int = 128,
-    *,
-    method: str | None = None,
-    divide_by_activity: bool = False,
-    mean: Any = None,
-    progress: bool = True,
+    labels: Any,
+    latent: str | keras.layers.Layer | None,
+    batch_size: int,
+    progress: bool,
+    make_score: Callable,
 ) -> ChannelRanking:
-    """Ranks the channels of a feature map by how much position they carry.
-
-    With z(x) the globally pooled feature map of image x, the score of a channel is the mean over
-    the images of one of these:
-
-    - `"flip"`, for `region="overall"`, its default: |z(x) - z(flip(x))|, the image flipped left to
-      right. The paper's ranking of overall position channels.
-    - `"region"`, the default for a region: z of the image with only the region kept, minus z of
-      the image with only the rest kept; what is not kept is the data set's mean color. Positive:
-      the channel answers to the region.
-    - `"signed_flip"`, for a half: z(x) - z(flip(x)) for "left" and its negative for "right"; for
-      "top" and "bottom" the same with an upside-down flip. The signed difference by which the
-      paper ranks left and right channels; which sign belongs to which side is a choice of this
-      package. It says more about where the content of the images is than about the channel: on
-      images that are as often flipped as not it is zero.
-
-    The images are read once, and the memory does not grow with their number.
+    """Reads images once and ranks the channels of their pooled feature map.
 
     Args:
-        model: a Functional or Sequential `keras.Model` from images to anything, with a
-            convolutional feature map, also in a backbone that is one of its layers.
-        images: `(n, height, width, channels)` array, or a `tf.data.Dataset`, `PyDataset` or
-            iterable of batches, in the units that the model takes. Labels are not used.
-        region: `"overall"`; `"left"`, `"right"`, `"top"`, `"bottom"` (halves) or `"center"` (from a
-            quarter to three quarters on both axes); a box `(top, left, bottom, right)` in pixels,
-            bottom and right not in it; or a boolean array `(height, width)`.
-        latent: the global pooling layer, whose input is the feature map, or the layer that gives
-            the feature map, or the name of either; `None` is the last global pooling layer. Pooling
-            is that layer's, mean or maximum, and the mean for a feature map.
-        batch_size: number of images in a batch, for an array of images.
-        method: `"flip"`, `"signed_flip"`, `"region"`; `None` is "flip" for "overall", otherwise
-            "region".
-        divide_by_activity: whether to divide each channel's score by its activity, the mean of
-            |z(x)|, so that size alone does not rank a channel first. An activity below a thousandth
-            of the channels' mean counts as that, and channels that are never active come last.
-        mean: the data set's mean color, one number or one for each of the images' channels, for
-            `method="region"`. `None` takes it from the images if they are an array, in a pass
-            before; streams need it: see `mean_color`.
-        progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
-
-    Returns:
-        A `ChannelRanking`.
+        model, images, labels, latent, batch_size, progress: as in `rank_channels_by_label`.
+        make_score: function of (latents, image_shape, channels) that returns a score; `latents` is
+            a function from images to float64 `(batch, channels)`. The score has `settings`, a
+            dictionary with `divide_by_activity`; `add(images, labels, latents)` for each batch;
+            and `scores(num_images)`, float64 `(channels,)`.
 
     Raises:
-        ValueError: for an argument that does not fit, a region that is empty or the whole image, a
-            mask of another size than the images, a latent layer without a feature map, images that
-            are empty, not finite or of another size than the model's, a model that gives NaN, a
-            stream without `mean` where it is needed.
-
-    Example:
-        >>> images, _ = keras_gappos.data.load("digits", "test", limit=50)
-        >>> model = keras_gappos.models.permutenet((8, 8, 1), num_outputs=10, width=4)
-        >>> ranking = rank_channels(model, images / 255, "left")
-        >>> sorted(ranking.channels) == list(range(32))
-        True
-
-    Source: Islam et al., ICCV 2021, the section on targeting position-encoding channels.
+        ValueError: as `rank_channels`.
     """
-    method = _method(method, region)
     batch_size = integer("batch_size", batch_size, 1)
     parts = split_at_feature_map(model, latent)
-    batches = iterate_batches(images, batch_size=batch_size)
-    first, _ = next(batches)
-    check_image_shape(model, first.shape[1:])
-    if method == "region":
-        mean = _mean_color(mean, images, first.shape[-1], batch_size)
-    views, name = _views(method, region, first.shape[1:3], mean)
-    latents = Latents(parts, model, size=len(first))
-    count, total, activity = 0, np.zeros(parts.channels), np.zeros(parts.channels)
+    batches = iterate_batches(images, labels, batch_size)
+    first = next(batches)
+    image_shape = first[0].shape[1:]
+    check_image_shape(model, image_shape)
+    pooled = parts.latent_model()
+    predictor = Predictor(model, lambda x: pooled(x, training=False))
+
+    def latents(x):
+        return predictor(x).astype("float64")
+
+    score = make_score(latents, image_shape, parts.channels)
+    count, activity = 0, np.zeros(parts.channels)
     num_batches = count_batches(images, batch_size)
     with ProgressBar("ranking channels", num_batches, enabled=progress) as bar:
-        for x, _ in itertools.chain([(first, None)], batches):
-            z = latents.of(x)
-            one, other = (z if view is None else latents.of(view(x)) for view in views)
-            difference = np.abs(one - other) if method == "flip" else one - other
-            total += difference.sum(axis=0)
+        for x, y in itertools.chain([first], batches):
+            z = latents(x)
+            score.add(x, y, z)
             activity += np.abs(z).sum(axis=0)
             count += len(x)
             bar.advance()
-    scores, activity = total / count, activity / count
-    if divide_by_activity:
+    scores, activity = score.scores(count), activity / count
+    never = np.zeros(len(scores), bool)
+    if score.settings["divide_by_activity"]:
         scores = scores / np.maximum(activity, _FLOOR * activity.mean() or 1.0)
+        never = activity == 0
     settings = {
-        "region": name,
-        "method": method,
-        "divide_by_activity": bool(divide_by_activity),
-        "mean": mean.tolist() if method == "region" else None,
+        **score.settings,
         "latent": parts.layer.name,
-        "image_shape": list(first.shape[1:]),
-        "batch_size": batch_size if is_array(images) else len(first),
+        "image_shape": list(image_shape),
+        "batch_size": batch_size if is_array(images) else len(first[0]),
         "model": model.name,
         "backend": keras.backend.backend(),
         "keras_version": keras.__version__,
         "keras_gappos_version": __version__,
     }
-    order = _best_first(scores, activity if divide_by_activity else None)
+    order = np.lexsort((-scores, never))  # of equal scores the lower index, never active ones last
     ranked, listed_scores, listed_activity = (
         tuple(values.tolist()) for values in (order, scores, activity)
     )
     return ChannelRanking(ranked, listed_scores, listed_activity, count, settings)
-
-
-def mean_color(images: Any, batch_size: int = 128) -> np.ndarray:
-    """The mean color of all pixels of a data set.
-
-    Args:
-        images: as in `rank_channels`.
-        batch_size: number of images read at a time, for an array of images.
-
-    Returns:
-        float64 array `(channels,)`, in the images' units.
-
-    Raises:
-        ValueError: for images that are empty or not finite.
-
-    Example:
-        >>> mean_color(np.array([[[[0, 1], [2, 3]]]])).tolist()
-        [1.0, 2.0]
-    """
-    total: Any = 0.0
-    pixels = 0
-    for x, _ in iterate_batches(images, batch_size=batch_size):
-        total = total + x.sum(axis=(0, 1, 2), dtype="float64")
-        pixels += x[..., 0].size
-    return total / pixels
-
-
-def _method(method, region):
-    overall = isinstance(region, str) and region == "overall"
-    default = "flip" if overall else "region"
-    method = one_of("method", default if method is None else method, METHODS)
-    half = isinstance(region, str) and region in HALVES
-    fits = {"flip": overall, "signed_flip": half, "region": not overall}
-    if not fits[method]:
-        wanted = {"flip": '"overall"', "signed_flip": f"one of {HALVES}", "region": "a region"}
-        raise ValueError(
-            f"`region` must be {wanted[method]} for method={method!r}. Received: region={region!r}"
-        )
-    return method
-
-
-def _views(method, region, size, mean):
-    """Two functions of a batch, whose latents to compare, `None` for the images as they are."""
-    if method != "region":
-        vertical = isinstance(region, str) and region in ("top", "bottom")
-        pair = (None, lambda x: np.flip(x, axis=1 if vertical else 2))
-        return (pair[::-1] if region in ("right", "bottom") else pair), region
-    mask, name = region_mask(region, *size)
-
-    def keeping(kept):
-        return lambda x: np.where(kept[..., None], x, mean).astype("float32")
-
-    return (keeping(mask), keeping(~mask)), name
-
-
-def _mean_color(mean, images, channels, batch_size):
-    if mean is None:
-        if not is_array(images):
-            raise ValueError(
-                "`mean` is needed where `images` are a stream, which is read once: give the data "
-                "set's mean color, 0 for images that are normalized, or mean_color(images), which "
-                "reads them. Received: mean=None"
-            )
-        return mean_color(images, batch_size)
-    try:
-        values = np.asarray(mean, dtype="float64")
-    except (TypeError, ValueError):  # no numbers
-        values = np.full((), np.nan)
-    if values.shape not in ((), (channels,)) or not np.isfinite(values).all():
-        raise ValueError(
-            f"`mean` must be one finite number, or {channels}, one for each channel of the images. "
-            f"Received: mean={mean!r}"
-        )
-    return values
-
-
-def _best_first(scores, activity):
-    """Channels by falling score, equal ones by index; never active ones last."""
-    if activity is None:
-        return np.argsort(-scores, kind="stable")
-    return np.lexsort((-scores, activity == 0))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_gappos.analysis.channels.channel_ranking import ChannelRanking
+from keras_gappos.analysis.channels.ranking import ChannelRanking
 from keras_gappos.arguments import integer, one_of
 from keras_gappos.layers.channel_mask import channel_indices, keep_vector
 

@@ -1,1 +1,1 @@
-"""How often a classifier's decision survives a shift of its input."""
+"""How often a classifier's decision stays the same when its input shifts."""

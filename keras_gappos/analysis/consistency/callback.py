@@ -1,10 +1,11 @@
-"""Shift consistency after each epoch, among what `fit` reports."""
+"""Report shift consistency after each epoch of `fit`."""
 
 import keras
 import numpy as np
 
 from keras_gappos.analysis.consistency.protocols import plan_shifts
-from keras_gappos.analysis.shifted_top1 import ShiftedTop1, check_classifier
+from keras_gappos.analysis.consistency.shifted import ShiftedTop1
+from keras_gappos.analysis.networks import check_classifier
 from keras_gappos.arguments import check_images, integer
 from keras_gappos.training.prepared_model import PreparedModel
 
@@ -12,11 +13,11 @@ from keras_gappos.training.prepared_model import PreparedModel
 class ShiftConsistencyCallback(keras.callbacks.Callback):
     """Adds `val_shift_consistency`, in [0, 1], to the logs of each epoch.
 
-    It is the part of pairs of random shifts that get the same top-1 class, the figure of
-    `keras_gappos.analysis.shift_consistency` with `protocol="random"`, on a bounded number of
-    images, with the same shifts after each epoch. Of an `AugShift` it is that of the classifier
-    inside. Give this callback before those that read it, such as
-    `keras.callbacks.EarlyStopping` and `ModelCheckpoint`: they are called in their order.
+    It is the fraction of pairs of random shifts that get the same top-1 class, as
+    `keras_gappos.analysis.shift_consistency` with `protocol="random"` measures it, on a bounded
+    number of images, with the same shifts after each epoch. For an `AugShift` it is measured on
+    the inner classifier. Callbacks are called in order: pass this one before those that read it,
+    such as `keras.callbacks.EarlyStopping` and `ModelCheckpoint`.
 
     Args:
         images: array `(n, height, width, channels)`, in the units that the model takes.

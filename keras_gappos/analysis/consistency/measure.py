@@ -1,4 +1,4 @@
-"""How often a classifier gives the same answer when the image moves."""
+"""Measure how often a classifier gives the same answer when the image shifts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import keras
 import numpy as np
 
 from keras_gappos.analysis.batches import count_batches, is_array, iterate_batches
-from keras_gappos.analysis.class_labels import class_indices
-from keras_gappos.analysis.consistency.counts import ConsistencyTally
 from keras_gappos.analysis.consistency.protocols import PROTOCOLS, plan_shifts
-from keras_gappos.analysis.consistency.result import ConsistencyResult
+from keras_gappos.analysis.consistency.result import ConsistencyCounts, ConsistencyResult
+from keras_gappos.analysis.consistency.shifted import ShiftedTop1
+from keras_gappos.analysis.networks import check_classifier
 from keras_gappos.analysis.progress import ProgressBar
-from keras_gappos.analysis.shifted_top1 import ShiftedTop1, check_classifier
-from keras_gappos.arguments import integer, one_of
+from keras_gappos.arguments import class_indices, integer, one_of
 
 
 def shift_consistency(
@@ -36,21 +35,21 @@ def shift_consistency(
 ) -> ConsistencyResult:
     """Measures the shift consistency of a classifier, in percent.
 
-    Figures of different protocols, ranges or fills cannot be compared with one another.
+    Results of different protocols, ranges or fills are not comparable.
 
     - `"random"`: each image is shifted twice, independently, by up to `max_shift` pixels on each
-      axis, `pairs` times; the percentage of pairs that get the same top-1 class. This is what
-      Islam et al. (ICCV 2021) report as "consistency", as far as their text says.
-    - `"exact"`: what "random" estimates, for endless pairs, without an error from the draws: each
-      image is classified under all (2 max_shift + 1)^2 shifts, and the probability that two of
-      them agree follows from how often each class came. It costs (2 max_shift + 1)^2 passes.
-    - `"aps"`: shifts from -3 to 2 pixels on each axis, one pair for a whole batch, by roll
-      (`fill_mode="wrap"`), or with zeros (`fill_mode="constant"`). Chaman and Dokmanic,
-      arXiv 2011.14214, on CIFAR-10. A `max_shift` of s makes it -s to s - 1.
+      axis, `pairs` times; the percentage of pairs that get the same top-1 class. As far as the
+      text of Islam et al. (ICCV 2021) says, this is their "consistency".
+    - `"exact"`: what "random" estimates, without sampling error: each image is classified under
+      all (2 max_shift + 1)^2 shifts, and the counts of each class give the probability that two
+      shifts agree. It costs (2 max_shift + 1)^2 passes.
+    - `"aps"`: shifts from -3 to 2 pixels on each axis, one pair for a whole batch, circular
+      (`fill_mode="wrap"`) or with zeros (`fill_mode="constant"`). Chaman and Dokmanic,
+      arXiv 2011.14214, on CIFAR-10. A `max_shift` of s means -s to s - 1.
     - `"crop"`: two crops of `crop_size` from larger images, their corners 0 to 31 pixels from the
       upper left one (less where the image is smaller), one pair for a whole batch, five passes.
-      Zhang, arXiv 1904.11486, on ImageNet, crops of 224 from 256. A `max_shift` of s makes it 0 to
-      s.
+      Zhang, arXiv 1904.11486, on ImageNet, crops of 224 from 256. A `max_shift` of s means 0
+      to s.
 
     Args:
         model: any `keras.Model` from images to one output `(batch, classes)`, logits or
@@ -59,15 +58,15 @@ def shift_consistency(
             iterable of batches `x`, `(x, y)` or `(x, y, w)`, in the units that the model takes.
         protocol: `"random"`, `"exact"`, `"aps"` or `"crop"`.
         max_shift: in pixels, smaller than the image; `None` is the protocol's own: 4, 4, 3, 31.
-        labels: class indices `(n,)`, or one-hot, of an array of images; a data set brings its own.
-            With labels there is accuracy, too.
+        labels: class indices `(n,)`, or one-hot, for an array of images; a data set has its own.
+            With labels the accuracy is measured, too.
         pairs: number of pairs for each image, at least 1; "exact" does not use it.
         fill_mode: what comes in at the border: `"constant"`, `"nearest"`, `"reflect"`, `"wrap"`;
             `None` is the protocol's own, "constant" or, for "aps", "wrap". Not for "crop".
         fill_value: the constant, in the images' units.
         crop_size: for "crop", the side of the crops in pixels, or (height, width).
-        batch_size: number of images in a batch, for an array of images. It does not change the
-            figures of "random" and "exact".
+        batch_size: number of images in a batch, for an array of images. It does not change
+            the results of "random" and "exact".
         seed: integer, at least 0, of the shifts; the same on every backend.
         threshold: for a model of one output, the output above which the class is 1; `None` is 0.5
             if the model ends in a sigmoid.
@@ -100,7 +99,7 @@ def shift_consistency(
     classes, threshold = check_classifier(model, seen_shape, dtype, threshold)
     top1 = ShiftedTop1(model, threshold, plan, fill_value)
     top1.check_fill(image_shape, dtype)
-    tally = ConsistencyTally(plan, classes)
+    counts = ConsistencyCounts(plan, classes)
     num_batches = count_batches(images, batch_size)
     num_steps = None if num_batches is None else num_batches * plan.num_views
     with ProgressBar("shift consistency", num_steps, enabled=progress) as bar:
@@ -108,8 +107,8 @@ def shift_consistency(
             y = None if y is None else class_indices(y, classes)
             views = plan.draw(rng, len(x))
             decided = [bar.advance(result) for result in top1.decide(x, views)]
-            tally.add(views, np.stack(decided), y)
-    return tally.result(
+            counts.add(views, np.stack(decided), y)
+    return counts.result(
         {
             "protocol": protocol,
             "max_shift": plan.max_shift,

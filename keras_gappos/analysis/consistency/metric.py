@@ -17,11 +17,11 @@ from keras_gappos.predictions import top1
 
 @keras.saving.register_keras_serializable(package="keras_gappos")
 class ShiftConsistencyMetric(keras.metrics.Mean):
-    """The part of pairs of predictions that agree on the top-1 class, in [0, 1].
+    """The fraction of pairs of predictions that agree on the top-1 class, in [0, 1].
 
     Rows 0 and 1 of a batch are a pair, so are rows 2 and 3, and so on: two views of one image, as
-    `ShiftPairs` gives them. Of other data the metric says nothing. Where a distribution strategy
-    splits batches among replicas, each part must be of an even number of rows.
+    `ShiftPairs` yields them. The metric is meaningless for other data. Where a distribution
+    strategy splits batches among replicas, each part must have an even number of rows.
 
     Args:
         threshold: for a model of one output, the output above which the class is 1: 0.5 after a
@@ -74,7 +74,7 @@ class ShiftConsistencyMetric(keras.metrics.Mean):
             )
 
     def get_config(self):
-        """The arguments that make this metric again."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "threshold": self.threshold}
 
 

@@ -1,4 +1,6 @@
-"""The ways of drawing shifts by which consistency has been measured."""
+"""The protocols of measuring consistency: which shifts they draw."""
+
+from __future__ import annotations
 
 import dataclasses
 
@@ -36,31 +38,30 @@ class ShiftPlan:
     crop_size: tuple[int, int] | None
 
     @property
-    def shared(self):
-        """Whether all images of a batch are shifted alike."""
+    def shared(self) -> bool:
+        """Whether all images of a batch get the same shifts."""
         return self.protocol in ("aps", "crop")
 
     @property
-    def num_views(self):
+    def num_views(self) -> int:
         """How often each image is classified."""
-        exact = self.protocol == "exact"
-        return len(self.rows) * len(self.columns) if exact else 2 * self.pairs
+        return len(self.rows) * len(self.columns) if self.pairs is None else 2 * self.pairs
 
-    def draw(self, rng, batch_size):
+    def draw(self, rng: np.random.Generator, batch_size: int) -> np.ndarray:
         """Draws the offsets of a batch.
 
         Drawn image by image, so that "random" gives an image the same shifts in batches of any
         size.
 
         Args:
-            rng: a `numpy.random.Generator`; "exact" leaves it alone.
+            rng: a `numpy.random.Generator`; "exact" does not use it.
             batch_size: number of images.
 
         Returns:
-            int32 array `(views, batch, 2)` of (down, right). But for "exact", two consecutive
+            int32 array `(views, batch, 2)` of (down, right). Except for "exact", two consecutive
             views are a pair.
         """
-        if self.protocol == "exact":
+        if self.pairs is None:  # "exact"
             grid = np.stack(np.meshgrid(self.rows, self.columns, indexing="ij"), axis=-1)
             views = grid.reshape(-1, 1, 2)
         else:
@@ -71,8 +72,15 @@ class ShiftPlan:
         return np.broadcast_to(views, (self.num_views, batch_size, 2)).astype("int32")
 
 
-def plan_shifts(protocol, image_shape, max_shift, pairs, fill_mode, crop_size):
-    """Makes the plan of a protocol for images of one shape, with its defaults filled in.
+def plan_shifts(
+    protocol: str,
+    image_shape: tuple,
+    max_shift: int | None,
+    pairs: int | None,
+    fill_mode: str | None,
+    crop_size: int | tuple[int, int] | None,
+) -> ShiftPlan:
+    """Returns a protocol's plan for images of one shape, with its defaults filled in.
 
     Args:
         protocol, max_shift, pairs, fill_mode, crop_size: as in `shift_consistency`.
@@ -95,12 +103,12 @@ def plan_shifts(protocol, image_shape, max_shift, pairs, fill_mode, crop_size):
                 "`fill_mode` must be None for protocol='crop', where nothing is filled. "
                 f"Received: fill_mode={fill_mode!r}"
             )
-        crop_size = _crop_size(crop_size, image_shape)
+        crop = _crop_size(crop_size, image_shape)
         max_shift = integer("max_shift", max_shift, 0)
         rows, columns = (
-            range(min(max_shift, side - crop) + 1) for side, crop in zip(image_shape, crop_size)
+            range(min(max_shift, side - cropped) + 1) for side, cropped in zip(image_shape, crop)
         )
-        return ShiftPlan(protocol, max_shift, rows, columns, pairs, None, crop_size)
+        return ShiftPlan(protocol, max_shift, rows, columns, pairs, None, crop)
     if crop_size is not None:
         raise ValueError(
             "`crop_size` must be None except for protocol='crop'. "

@@ -1,7 +1,10 @@
-"""What a measurement of shift consistency found."""
+"""The result of a measurement of shift consistency, and the counts behind it."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +15,7 @@ class ConsistencyResult:
 
     Attributes:
         consistency: percent of pairs of shifts under which the top-1 class is the same.
-        stderr: standard error of `consistency`, in percentage points; NaN where one value alone
+        stderr: standard error of `consistency`, in percentage points; NaN if only one value
             was seen. Over images for "random" and "exact"; over batches and pairs for "aps" and
             "crop", whose images in a batch share their shifts.
         pair_consistencies: the same percentage for each of the pairs; empty for "exact".
@@ -23,7 +26,7 @@ class ConsistencyResult:
         row_offsets: offset down of each row of the map, in pixels.
         column_offsets: offset to the right of each column of the map, in pixels.
         num_images: number of images.
-        settings: all that it takes to repeat the measurement.
+        settings: dictionary of all settings needed to repeat the measurement.
     """
 
     consistency: float
@@ -48,7 +51,7 @@ class ConsistencyResult:
             content[name] = list(content[name])
         return {**content, "stderr": _or_none(self.stderr), "settings": dict(self.settings)}
 
-    def plot(self, axes=None):
+    def plot(self, axes: Any = None) -> Any:
         """Draws the accuracy map as a heat map.
 
         Args:
@@ -100,6 +103,133 @@ class ConsistencyResult:
             f"mean {self.accuracy:.1f} %, worst case {self.worst_case:.1f} %", fontsize=15
         )
         return axes
+
+
+class ConsistencyCounts:
+    """Counts agreements and correct answers, batch by batch; memory does not grow with the images.
+
+    Args:
+        plan: the `ShiftPlan` that drew the shifts.
+        classes: number of classes.
+    """
+
+    def __init__(self, plan, classes):
+        self._plan, self._classes = plan, classes
+        self._images = 0
+        self._agreement = _Moments()
+        self._pairs = np.zeros(plan.pairs or 0)
+        grid = (len(plan.rows), len(plan.columns))
+        self._correct, self._drawn = np.zeros(grid), np.zeros(grid)
+        self._always_correct = 0
+        self._labelled = None
+
+    def add(self, views, decided, labels=None):
+        """Counts one batch.
+
+        Args:
+            views: int array `(views, batch, 2)` of offsets, as the plan draws them.
+            decided: int array `(views, batch)` of the classes under these.
+            labels: int array `(batch,)`, or `None`.
+
+        Raises:
+            ValueError: if some batches have labels and others have none.
+        """
+        if self._labelled not in (None, labels is not None):
+            raise ValueError("`images` must have labels in every batch or in none")
+        self._labelled = labels is not None
+        self._images += decided.shape[1]
+        if self._plan.protocol == "exact":
+            self._agreement.add(agreement_of_random_pairs(decided, self._classes))
+        else:
+            self._add_pairs(decided[0::2] == decided[1::2])
+        if labels is not None:
+            self._add_correct(views, decided == labels)
+
+    def _add_pairs(self, agree):
+        self._pairs += agree.sum(axis=1)
+        if self._plan.shared:
+            self._agreement.add(agree.mean(axis=1), weight=agree.shape[1])
+        else:
+            self._agreement.add(agree.mean(axis=0))
+
+    def _add_correct(self, views, correct):
+        place = views - np.array([self._plan.rows.start, self._plan.columns.start])
+        index = np.ravel_multi_index((place[..., 0], place[..., 1]), self._drawn.shape).ravel()
+        for total, weights in ((self._correct, correct.ravel()), (self._drawn, None)):
+            total += np.bincount(index, weights, minlength=total.size).reshape(total.shape)
+        self._always_correct += int(correct.all(axis=0).sum())
+
+    def result(self, settings):
+        """The `ConsistencyResult` of all that was added."""
+        accuracy = worst_case = accuracy_map = None
+        if self._labelled:
+            accuracy = float(100 * self._correct.sum() / self._drawn.sum())
+            worst_case = 100 * self._always_correct / self._images
+            accuracy_map = 100 * self._correct / np.where(self._drawn > 0, self._drawn, np.nan)
+        return ConsistencyResult(
+            consistency=100 * self._agreement.mean,
+            stderr=100 * self._agreement.standard_error,
+            pair_consistencies=tuple((100 * self._pairs / self._images).tolist()),
+            accuracy=accuracy,
+            worst_case=worst_case,
+            accuracy_map=accuracy_map,
+            row_offsets=tuple(self._plan.rows),
+            column_offsets=tuple(self._plan.columns),
+            num_images=self._images,
+            settings=settings,
+        )
+
+
+def agreement_of_random_pairs(decided, classes):
+    """The probability that two shifts, drawn independently, get the same class.
+
+    It is the sum over classes c of (n_c / S)^2, where c was decided n_c times out of S.
+
+    Args:
+        decided: int array `(shifts, batch)` of classes.
+        classes: number of classes.
+
+    Returns:
+        Array `(batch,)` in [0, 1].
+
+    Example:
+        >>> agreement_of_random_pairs(np.array([[0], [0], [2], [0]]), classes=3).tolist()
+        [0.625]
+    """
+    shifts, batch = decided.shape
+    cells = decided + classes * np.arange(batch)
+    counts = np.bincount(cells.ravel(), minlength=batch * classes).reshape(batch, classes)
+    return (counts**2).sum(axis=1) / shifts**2
+
+
+class _Moments:
+    """Weighted mean of values, and its standard error, from running sums."""
+
+    def __init__(self):
+        self._count = 0
+        self._weight = self._sum = self._weight_squared = self._cross = self._square = 0.0
+
+    def add(self, values, weight=1):
+        """Adds values of one weight each."""
+        self._count += len(values)
+        self._weight += weight * len(values)
+        self._sum += weight * float(values.sum())
+        # Of weight^2 times 1, the value, and its square.
+        self._weight_squared += weight**2 * len(values)
+        self._cross += weight**2 * float(values.sum())
+        self._square += weight**2 * float((values**2).sum())
+
+    @property
+    def mean(self):
+        return self._sum / self._weight
+
+    @property
+    def standard_error(self):
+        if self._count < 2:
+            return math.nan
+        mean = self.mean
+        spread = self._square - 2 * mean * self._cross + mean**2 * self._weight_squared
+        return math.sqrt(max(spread, 0) * self._count / (self._count - 1)) / self._weight
 
 
 def _or_none(value):

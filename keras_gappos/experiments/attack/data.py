@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_gappos import data
-from keras_gappos.analysis.segmentation import region_slices
+from keras_gappos.analysis.regions import region_slices
 from keras_gappos.data.segmentation_sets import INFOS, SegmentationInfo, plain_name
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from keras_gappos.analysis import ablation_sweep
-from keras_gappos.analysis.segmentation import region_slices, segmentation_scores
+from keras_gappos.analysis.regions import region_slices
+from keras_gappos.analysis.segmentation import segmentation_scores
 from keras_gappos.experiments.engine.effects import costs, telling_counts
 
 REGIONS = ("whole", "left", "right")

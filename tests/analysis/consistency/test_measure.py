@@ -7,8 +7,8 @@ import pytest
 from keras import ops
 
 from keras_gappos.analysis import shift_consistency
-from keras_gappos.analysis.consistency.counts import ConsistencyTally
 from keras_gappos.analysis.consistency.protocols import plan_shifts
+from keras_gappos.analysis.consistency.result import ConsistencyCounts
 
 matplotlib.use("Agg")
 
@@ -213,11 +213,11 @@ def test_crops_start_where_the_offsets_say():
 
 def test_standard_error_of_shared_shifts_is_over_batches_and_trials():
     plan = plan_shifts("aps", (6, 6, 1), None, 2, None, None)
-    tally = ConsistencyTally(plan, 2)
+    counts = ConsistencyCounts(plan, 2)
     views = plan.draw(np.random.default_rng(0), 4)
-    tally.add(views, np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1]]))
-    tally.add(views, np.array([[0, 0, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]))
-    result = tally.result({})
+    counts.add(views, np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1]]))
+    counts.add(views, np.array([[0, 0, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]))
+    result = counts.result({})
     values = np.array([100, 50, 25, 100])
     assert result.consistency == pytest.approx(values.mean())
     assert result.stderr == pytest.approx(values.std(ddof=1) / 2)
