@@ -22,7 +22,7 @@ def start(*arguments, level=None):
 
 @pytest.mark.parametrize(
     ("arguments", "first"),
-    [(["zoo", "list"], " model "), (["demo", "--help"], "usage: keras-gappos demo")],
+    [(["zoo", "list"], "  model "), (["demo", "--help"], "usage: keras-gappos demo")],
 )
 def test_the_first_line_is_ours(arguments, first):
     done = start("-m", "keras_gappos", *arguments)

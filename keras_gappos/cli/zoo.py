@@ -28,8 +28,8 @@ _Pattern = Annotated[
     tyro.conf.Positional,
     tyro.conf.arg(help="Pattern with * and ?, quoted, such as '*cifar10*'; default: all models."),
 ]
-_TASKS = {"classification": "class", "location": "location", "segmentation": "segments"}
 _MARK = "*"  # marks cached models
+_WIDE = 100  # columns
 
 
 def list_models(pattern: _Pattern = None) -> None:
@@ -40,41 +40,42 @@ def list_models(pattern: _Pattern = None) -> None:
             "`pattern` must match a model; `keras-gappos zoo list` without one lists all. "
             f"Received: {pattern}"
         )
-    Console().print(make_table([zoo.info(name) for name in names]))
+    console = Console()
+    if not console.is_terminal:  # a pipe has no width
+        console = Console(width=_WIDE)
+    console.print(make_table([zoo.info(name) for name in names], console.width >= _WIDE))
 
 
-def make_table(models: list[zoo.ZooModel]) -> Table:
-    """A table of models that fits 80 columns."""
+def make_table(models: list[zoo.ZooModel], wide: bool = True) -> Table:
+    """A table of models, with task and data set, which the names tell, too, if it may be wide."""
     table = Table(
         box=None,
         padding=(0, 1, 0, 0),
         pad_edge=False,
-        caption=f"{_MARK} weights are cached. Score: top-1, or mIoU for segmentation; after the "
-        "slash, shift consistency.",
+        caption=f"{_MARK} weights are cached. Score: accuracy, or mIoU. Shift: shift consistency.",
         caption_justify="left",
     )
-    table.add_column("")
+    table.add_column("", min_width=len(_MARK))
     table.add_column("model", no_wrap=True, min_width=max(len(model.name) for model in models))
-    table.add_column("task", overflow="fold")
-    table.add_column("data", overflow="fold")
-    table.add_column("score %", overflow="fold", justify="right")
-    table.add_column("MB", justify="right", no_wrap=True)
+    for name in ("score %", "shift %", "MB"):
+        table.add_column(name, no_wrap=True, justify="right", min_width=len(name))
+    for name in ("task", "data") if wide else ():
+        table.add_column(name, no_wrap=True)
     for model in models:
         weights = model.files["weights"]
-        table.add_row(
+        row = [
             _MARK if os.path.exists(cached_path(weights)) else "",
             model.name,
-            _TASKS[model.task],
-            model.dataset,
-            _scores(model),
+            _score(model, "accuracy", "top1", "miou"),
+            _score(model, "consistency_random"),
             f"{weights.bytes / 1e6:.1f}",
-        )
+        ]
+        table.add_row(*row, *([model.task, model.dataset] if wide else []))
     return table
 
 
-def _scores(model):
-    main = ("accuracy", "top1", "miou", "consistency_random")
-    return "/".join(f"{model.metrics[name]:.1f}" for name in main if name in model.metrics)
+def _score(model, *names):
+    return next((f"{model.metrics[name]:.1f}" for name in names if name in model.metrics), "")
 
 
 def show_info(name: _Name) -> None:

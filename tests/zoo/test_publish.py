@@ -258,7 +258,9 @@ def test_a_model_of_other_results_is_not_replaced_unasked(results, tmp_path):
     for folder in ("one", "two"):
         shutil.copytree(results / "invariance", tmp_path / folder)
     publish("one", data_note="Of old.")
-    with pytest.raises(ValueError, match=r"augshift_resnet18.digits.* from one/results.json: set `tag`"):
+    with pytest.raises(
+        ValueError, match=r"augshift_resnet18.digits.* from one/results.json: set `tag`"
+    ):
         publish("two")
     (tuned,) = publish("two", tag="tuned")
     assert tuned.name == "augshift_resnet18.digits_tuned" and tuned.data_note == ""
