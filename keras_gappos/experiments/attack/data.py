@@ -9,10 +9,11 @@ import numpy as np
 from keras_gappos import data
 from keras_gappos.analysis.regions import region_slices
 from keras_gappos.data.segmentation_sets import INFOS, SegmentationInfo, plain_name
+from keras_gappos.experiments.engine.data import TrainAndTestImages
 
 
 @dataclasses.dataclass(frozen=True)
-class SegmentationData:
+class SegmentationData(TrainAndTestImages):
     """Images uint8 `(n, height, width, channels)`, masks integers `(n, height, width)`.
 
     Attributes:
@@ -20,16 +21,9 @@ class SegmentationData:
             what lies beyond an image.
     """
 
-    train_images: np.ndarray
     train_masks: np.ndarray
-    test_images: np.ndarray
     test_masks: np.ndarray
     info: SegmentationInfo
-
-    @property
-    def image_shape(self):
-        """`(height, width, channels)` of one image."""
-        return self.train_images.shape[1:]
 
     @property
     def num_classes(self):
@@ -38,13 +32,7 @@ class SegmentationData:
 
     def describe(self):
         """What a row of results says of the data, a dictionary."""
-        return {
-            "train_images": len(self.train_images),
-            "test_images": len(self.test_images),
-            "image_shape": list(self.image_shape),
-            "num_classes": self.num_classes,
-            "class_names": list(self.info.class_names),
-        }
+        return {**super().describe(), "class_names": list(self.info.class_names)}
 
 
 class ImagesInOrder(keras.utils.PyDataset):
@@ -121,7 +109,7 @@ def load_segmentation(settings):
                 f"The test masks must have a class in both halves. "
                 f"Received: only ignored pixels in {half!r}"
             )
-    return SegmentationData(train_images, train_masks, test_images, test_masks, info)
+    return SegmentationData(train_images, test_images, train_masks, test_masks, info)
 
 
 def _info(settings, all_masks):

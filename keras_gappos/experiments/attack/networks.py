@@ -29,7 +29,7 @@ def build_network(settings, image_shape, num_classes):
 
 
 def training_batches(settings, images, flip):
-    """Batches of scaled, cropped and, if asked for, mirrored training images and masks.
+    """Batches of scaled, cropped and, with `flip`, mirrored training images and masks.
 
     Args:
         settings: an `AttackSettings`.

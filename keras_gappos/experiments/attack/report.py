@@ -12,7 +12,6 @@ from keras_gappos.experiments.attack.scores import REGIONS, largest_side_effect
 from keras_gappos.experiments.engine import effects
 from keras_gappos.experiments.engine.markdown import (
     markdown_table,
-    page,
     terminal_table,
     write_files,
 )
@@ -62,13 +61,8 @@ def table(results: dict) -> str:
     Args:
         results: the content of `results.json`.
     """
-    settings, found = results["settings"], _networks(results["rows"])
-    parts = [f"# Position channels of a segmentation network on {settings['dataset']}"]
-    for network, rows in found:
-        parts += _sections(network, rows)
-    if found:
-        parts += _captions(found[0][0], settings)
-    return page(results, *parts)
+    title = "# Position channels of a segmentation network on"
+    return effects.page(results, title, _networks(results["rows"]), _sections, _captions)
 
 
 def _networks(rows):

@@ -70,7 +70,7 @@ class AttackSettings(NetworkSettings):
     """Rank the channels on the first so many of these; None uses all."""
     show_images: bool = True
     """Show the photographs in the figure; with --no-show-images the outlines of what is in them
-    on grey stand for them, for data sets whose images may not be published."""
+    on gray stand for them, for data sets whose images may not be published."""
 
     def __post_init__(self):
         super().__post_init__()

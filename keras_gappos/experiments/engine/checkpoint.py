@@ -1,4 +1,4 @@
-"""Epoch by epoch backups of a training, so that a killed run goes on from its last epoch."""
+"""A backup after each epoch of a training, so that a killed run resumes from its last epoch."""
 
 import re
 import time

@@ -8,25 +8,16 @@ from keras_gappos import data
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageData:
-    """Images float32 `(n, height, width, channels)`, labels int64 `(n,)`."""
+class TrainAndTestImages:
+    """Images `(n, height, width, channels)`, to train and to score on."""
 
     train_images: np.ndarray
-    train_labels: np.ndarray
     test_images: np.ndarray
-    test_labels: np.ndarray
-    mean: list
-    std: list
 
     @property
     def image_shape(self):
         """`(height, width, channels)` of one image."""
         return self.train_images.shape[1:]
-
-    @property
-    def num_classes(self):
-        """Number of classes: one more than the largest label."""
-        return int(max(self.train_labels.max(), self.test_labels.max())) + 1
 
     def describe(self):
         """What a row of results says of the data, a dictionary."""
@@ -35,9 +26,26 @@ class ImageData:
             "test_images": len(self.test_images),
             "image_shape": list(self.image_shape),
             "num_classes": self.num_classes,
-            "mean": self.mean,
-            "std": self.std,
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData(TrainAndTestImages):
+    """Images float32 `(n, height, width, channels)`, labels int64 `(n,)`."""
+
+    train_labels: np.ndarray
+    test_labels: np.ndarray
+    mean: list
+    std: list
+
+    @property
+    def num_classes(self):
+        """Number of classes: one more than the largest label."""
+        return int(max(self.train_labels.max(), self.test_labels.max())) + 1
+
+    def describe(self):
+        """What a row of results says of the data, a dictionary."""
+        return {**super().describe(), "mean": self.mean, "std": self.std}
 
 
 def load_images(settings):
@@ -63,7 +71,7 @@ def load_images(settings):
             f"images, batch_size={settings.batch_size}"
         )
     mean, std = _normalize(settings, train_images, test_images)
-    return ImageData(train_images, train_labels, test_images, test_labels, mean, std)
+    return ImageData(train_images, test_images, train_labels, test_labels, mean, std)
 
 
 def load_training_images(settings):

@@ -49,7 +49,7 @@ class Devices:
 
         Args:
             network: a built Functional or Sequential model. A model that wraps the copy, and
-                optimizers, must be made, and fitted, inside of the context.
+                optimizers, must be created, and fitted, inside the context.
         """
         if self.strategy is None:
             yield network
@@ -250,7 +250,7 @@ def _data_parallel():
 def _synchronized_clone(layer):
     config = layer.get_config()
     norm = isinstance(layer, keras.layers.BatchNormalization)
-    if norm and keras.backend.backend() == "tensorflow":  # elsewhere Keras refuses the argument
+    if norm and keras.backend.backend() == "tensorflow":  # others do not accept the argument
         config["synchronized"] = True
     return layer.__class__.from_config(config)
 

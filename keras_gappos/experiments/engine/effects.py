@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_gappos.experiments.engine import markdown
 from keras_gappos.experiments.engine.results import find_row
 
 if TYPE_CHECKING:
@@ -99,6 +100,31 @@ def sweep_lines(
 
     counts = sorted({row["count"] for row in rows})
     return [[str(count), *(cell(count, *column) for column in columns)] for count in counts]
+
+
+def page(
+    results: dict,
+    title: str,
+    networks: list[tuple[dict, list[dict]]],
+    sections: Callable,
+    captions: Callable,
+) -> str:
+    """The text of a `table.md`.
+
+    Args:
+        results: the content of `results.json`.
+        title: heading of the page, to which the data set's name is added.
+        networks: each network's row, and those of its sweep.
+        sections: function of these two that returns the parts of a network.
+        captions: function of a network's row and the settings that returns the parts below.
+    """
+    settings = results["settings"]
+    parts = [f"{title} {settings['dataset']}"]
+    for network, rows in networks:
+        parts += sections(network, rows)
+    if networks:
+        parts += captions(networks[0][0], settings)
+    return markdown.page(results, *parts)
 
 
 def points(value: float) -> str:

@@ -104,7 +104,7 @@ class Experiment(abc.ABC):
     def measure(self, key: dict, network: keras.Model) -> dict:
         """Measures a trained network again; returns the metrics of its model card, in percent.
 
-        Random draws are those of the settings' seed, whatever the training drew.
+        Random draws depend on the settings' seed alone.
         """
 
     @staticmethod

@@ -20,7 +20,7 @@ from keras_gappos.version import __version__
 
 # Where files lie, and what the figure looks like, is no part of a result.
 _NO_PART_OF_A_RESULT = ("data_dir", "output_dir", "show_images", "workers", "tensorboard")
-# A training that is under way may go on on other devices.
+# A run may resume on other devices.
 ONLY_HOW_IT_IS_COMPUTED = ("distribute", "jit_compile")
 
 
@@ -34,7 +34,7 @@ class ResultFolder:
         settings: the experiment's settings, a dataclass. Rows that are there already must come
             from the same settings.
         extendable: names of settings, tuples, to which values may be added later; the file records
-            what has been asked for so far, and the command that gives all of it.
+            all values requested so far, and the command that gives all of them.
         devices: the `Devices` that the rows are made on. Of several processes only the chief has
             the folder; the others have the same rows, and their `path` is a temporary folder.
 
@@ -245,7 +245,7 @@ def _extended(settings, extendable, recorded):
     for field in dataclasses.fields(settings):
         if field.name in extendable:
             asked = {*getattr(settings, field.name), *recorded.get(field.name, ())}
-            # In the default's order, so that it does not matter which was asked for first.
+            # In the default's order, whichever was requested first.
             order = dict.fromkeys((*field.default, *sorted(asked)))
             values[field.name] = tuple(value for value in order if value in asked)
     return dataclasses.replace(settings, **values)

@@ -36,7 +36,7 @@ class LocationSettings(NetworkSettings):
     """Shift and scale each color channel to mean 0, standard deviation 1 over the training images
     (the canvas around them stays at 0); else pixels are in [0, 1]."""
     show_images: bool = True
-    """Show the images on the figure's canvases; with --no-show-images a grey square stands for
+    """Show the images on the figure's canvases; with --no-show-images a gray square stands for
     each, for data sets whose images may not be published."""
 
     def __post_init__(self):

@@ -10,7 +10,6 @@ from keras_gappos.analysis import ChannelRanking
 from keras_gappos.experiments.engine import effects
 from keras_gappos.experiments.engine.markdown import (
     markdown_table,
-    page,
     terminal_table,
     write_files,
 )
@@ -63,13 +62,8 @@ def table(results: dict) -> str:
     Args:
         results: the content of `results.json`.
     """
-    settings, found = results["settings"], _networks(results["rows"])
-    parts = [f"# Position channels and class channels on {settings['dataset']}"]
-    for network, rows in found:
-        parts += _sections(network, rows)
-    if found:
-        parts += _captions(found[0][0], settings)
-    return page(results, *parts)
+    title = "# Position channels and class channels on"
+    return effects.page(results, title, _networks(results["rows"]), _sections, _captions)
 
 
 def _networks(rows):

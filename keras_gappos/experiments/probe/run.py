@@ -1,13 +1,13 @@
 """Position channels and class channels of one backbone, told apart.
 
-A network is trained to name the CLASS of images that lie on random cells of a black grid: nobody
-tells its backbone where they lie. Then the backbone is frozen, and a second head of the same kind
-learns to name the cell from the same feature map. The backbone's channels are ranked by how much
-position they carry, and by how much of the class; the best N of each ranking are switched off, and
-both heads are scored. Position channels should cost the location more than random ones do, and the
-class channels the class. That is so where the heads see the pooled channels and nothing else, as a
-ResNet's dense layer does. GAPNet's is a convolution: on a small map it sees the border, and with it
-the place, in any channel.
+A network is trained to name the CLASS of images that lie on random cells of a black grid; its
+backbone is never trained on location. Then the backbone is frozen, and a second head of the same
+kind learns to name the cell from the same feature map. The backbone's channels are ranked by how
+much position they carry, and by how much of the class; the best N of each ranking are switched off,
+and both heads are scored. Position channels should cost the location more than random ones do, and
+the class channels the class. That is so where the heads see the pooled channels and nothing else,
+as a ResNet's dense layer does. GAPNet's is a convolution: on a small map it sees the border, and
+with it the place, in any channel.
 
     keras-gappos run probe
 

@@ -31,7 +31,7 @@ class Toy(Experiment):
     name = "toy"
     Settings = ToySettings
     keys = ("units",)
-    data = ImageData(IMAGES, LABELS, IMAGES, LABELS, [0.0], [1.0])
+    data = ImageData(IMAGES, IMAGES, LABELS, LABELS, [0.0], [1.0])
 
     def plan(self):
         return [Job({"units": units}, f"{units} units", 1.0) for units in self.settings.units]
