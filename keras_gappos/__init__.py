@@ -4,16 +4,18 @@ Source: Islam, Kowal, Jia, Derpanis, Bruce, *Global Pooling, More than Meets the
 Information is Encoded Channel-Wise in CNNs*, ICCV 2021.
 
 Every layer and model class is imported here, so that `keras.saving.load_model` finds them as soon
-as `keras_gappos` is imported.
+as `keras_gappos` is imported. The command line alone imports no more than a command needs.
 """
 
-from keras_gappos.startup import choose_backend, quiet_command_line
+import sys
 
-with quiet_command_line():
+from keras_gappos.startup import choose_backend, is_command_line
+from keras_gappos.version import __version__
+
+if not is_command_line(sys.argv, sys.orig_argv):
     choose_backend()
     from keras_gappos import analysis, data, layers, models, training, tuning, zoo
     from keras_gappos.training import AugShift, GridTask
-from keras_gappos.version import __version__
 
 __all__ = [
     "AugShift",

@@ -1,4 +1,7 @@
-"""Argument checks, whose errors name the argument, its value and what is allowed."""
+"""Argument checks, whose errors name the argument, its value and what is allowed.
+
+Keras is imported where it is used: settings are checked, and `--help` is shown, without it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,7 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
 # A NumPy array, a tensor of the backend or a `keras.KerasTensor`.
 Tensor = Any
@@ -79,6 +80,8 @@ def check_seed(settings: Any) -> None:
 
 def only_tensor(name: str, values: Any) -> Tensor:
     """Returns the one tensor in `values`, which Keras also accepts in a list or dictionary."""
+    import keras
+
     tensors = keras.tree.flatten(values)
     if len(tensors) != 1:
         raise ValueError(
@@ -92,12 +95,14 @@ def visible_array(values: Any) -> np.ndarray | None:
 
     `None` for anything whose values cannot be read in advance, such as a stream.
     """
+    import keras
+
     leaves = keras.tree.flatten(values)
     if len(leaves) != 1:
         return None
     (values,) = leaves
-    if ops.is_tensor(values):
-        return ops.convert_to_numpy(values)
+    if keras.ops.is_tensor(values):
+        return keras.ops.convert_to_numpy(values)
     return values if isinstance(values, np.ndarray) else None
 
 
@@ -154,7 +159,10 @@ def class_indices(labels: Any, classes: int) -> np.ndarray:
 
 def integer_labels(name: str, values: Any) -> np.ndarray:
     """`values`, an array or tensor, as a NumPy array; a `ValueError` if they are no integers."""
-    values = ops.convert_to_numpy(values) if ops.is_tensor(values) else np.asarray(values)
+    import keras
+
+    is_tensor = keras.ops.is_tensor(values)
+    values = keras.ops.convert_to_numpy(values) if is_tensor else np.asarray(values)
     if values.dtype.kind not in "biu":
         raise ValueError(
             f"`{name}` must be class indices, integers. Received: an array of {values.dtype}"

@@ -32,8 +32,38 @@ def test_the_first_line_is_ours(arguments, first):
 
 @pytest.mark.tensorflow
 def test_a_first_computation_is_quiet_too():
-    code = "import sys; sys.argv[0] = 'keras-gappos'\nimport keras_gappos, keras; keras.ops.ones(1)"
+    code = """
+import sys
+
+sys.argv[0] = "keras-gappos"
+from keras_gappos.cli import main, zoo
+
+def compute():
+    import keras
+
+    keras.ops.ones(1)
+
+main.COMMANDS["zoo list"] = compute
+main.main(["zoo", "list"])
+"""
     assert start("-c", code).stderr == ""
+
+
+@pytest.mark.parametrize("words", [["--version"], ["run", "location", "--help"], ["zoo", "lst"]])
+def test_nothing_heavy_is_imported_where_nothing_is_run(words):
+    code = f"""
+import sys
+
+sys.argv = ["keras-gappos", *{words}]
+from keras_gappos.cli.main import main
+
+try:
+    main()
+finally:
+    heavy = {{"keras", "tensorflow", "jax", "torch", "scipy", "sklearn", "matplotlib"}}
+    print("imported", sorted(heavy & set(sys.modules)))
+"""
+    assert start("-c", code).stdout.splitlines()[-1] == "imported []"
 
 
 @pytest.mark.tensorflow

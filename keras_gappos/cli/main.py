@@ -1,22 +1,29 @@
-"""The command `keras-gappos`."""
+"""The command `keras-gappos`: finds the command, reads its flags, and imports what it needs."""
 
 import collections
+import contextlib
 import dataclasses
+import difflib
+import functools
+import inspect
+import io
+import itertools
 import pathlib
+import re
 import sys
 from typing import Annotated
 
 import tyro
 from rich.console import Console
 
-from keras_gappos.cli import zoo as cli_zoo
+from keras_gappos.cli import zoo
 from keras_gappos.cli.help import use_docstrings
-from keras_gappos.experiments.catalog import EXPERIMENTS
+from keras_gappos.experiments.catalog import EXPERIMENTS, experiment_class, settings_class
 from keras_gappos.experiments.engine.settings import JitCompile, Precision
-from keras_gappos.experiments.location.run import Location
 from keras_gappos.experiments.location.settings import LocationSettings
 from keras_gappos.experiments.tune.settings import TuneSettings
-from keras_gappos.interrupts import interrupts_kept
+from keras_gappos.startup import choose_backend, quiet_command_line
+from keras_gappos.version import __version__
 
 _NAMELESS = tyro.conf.arg(name="")
 
@@ -37,10 +44,10 @@ class DemoSettings:
 
 
 def demo(settings: Annotated[DemoSettings, _NAMELESS]) -> None:
-    """Show in two minutes, without a download, that position is in the channels' order.
+    """See in two minutes that position is in the channels' order.
 
     Trains GAPNet and PermuteNet to name the cell of a handwritten digit on 3x3, 5x5 and 7x7 grids,
-    and ends with a table and a figure.
+    and ends with a table and a figure. Needs no download.
     """
     console = Console()
     tiny = LocationSettings(
@@ -55,8 +62,9 @@ def demo(settings: Annotated[DemoSettings, _NAMELESS]) -> None:
         test_passes=2,
         **dataclasses.asdict(settings),
     )
-    rows = Location(tiny).run(console)
-    _show(console, Location.make_table(rows), settings.output_dir)
+    location = experiment_class("location")
+    rows = location(tiny).run(console)
+    _show(console, location.make_table(rows), settings.output_dir)
     console.print(_sentence(rows))
 
 
@@ -75,25 +83,28 @@ def _sentence(rows):
     )
 
 
-def _run_command(experiment):
-    """The function behind `keras-gappos run NAME`, whose help is the experiment's docstring."""
+def _run_command(name):
+    """The function behind `keras-gappos run NAME`, whose help is the settings' docstring."""
 
     def run(settings):
+        experiment = experiment_class(name)
         console = Console()
         rows = experiment(settings).run(console)
         _show(console, experiment.make_table(rows), settings.output_dir)
 
-    run.__doc__ = experiment.__doc__
-    run.__annotations__ = {"settings": Annotated[experiment.Settings, _NAMELESS], "return": None}
+    run.__doc__ = settings_class(name).__doc__
+    # Read by `inspect.signature`, as if it stood there.
+    run.__annotations__ = {"settings": Annotated[settings_class(name), _NAMELESS], "return": None}
     return run
 
 
 def run_tune(settings: Annotated[TuneSettings, _NAMELESS]) -> None:
-    """Search AugShift's settings with KerasTuner, on training images that are held out.
+    """Search AugShift's settings with KerasTuner.
 
-    Accuracies and consistencies are in percent, shifts in pixels. Ends with the best five trials,
-    and the command that trains the best at full length. The same command resumes a search that was
-    stopped. --workers shares the trials among processes; for several machines see the README.
+    Networks are scored on training images that are held out. Accuracies and consistencies are in
+    percent, shifts in pixels. Ends with the best five trials, and the command that trains the best
+    at full length. The same command resumes a search that was stopped. --workers shares the trials
+    among processes; for several machines see the README.
     """
     from keras_gappos.experiments.tune import report as tune_report
     from keras_gappos.experiments.tune import run as tune
@@ -129,29 +140,104 @@ def _check_flags(words):
             )
 
 
-use_docstrings(DemoSettings, TuneSettings)
-_RUN = tyro.extras.SubcommandApp()
-for _name, _experiment in EXPERIMENTS.items():
-    use_docstrings(_experiment.Settings)
-    _RUN.command(_run_command(_experiment), name=_name)
-_APP = tyro.extras.SubcommandApp()
-_APP.command(demo)
-_APP.command(_RUN, name="run", help="Run an experiment of the paper.")
-_APP.command(run_tune, name="tune")
-_APP.command(cli_zoo.ZOO, name="zoo", help="The pretrained models: list, fetch and verify them.")
+use_docstrings(DemoSettings, TuneSettings, *map(settings_class, EXPERIMENTS))
+COMMANDS = {
+    "demo": demo,
+    **{f"run {name}": _run_command(name) for name in EXPERIMENTS},
+    "tune": run_tune,
+    **{f"zoo {name}": function for name, function in zoo.COMMANDS.items()},
+}
+
+
+def _find_command(words):
+    """`(command, its own words)`; exits with an overview where no command is named."""
+    names = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
+    for length in (2, 1):
+        command = " ".join(names[:length])
+        if command in COMMANDS:
+            return command, words[length:]
+    flags = words[len(names) :]
+    if flags[:1] == ["--version"] and not names:
+        print(f"keras-gappos {__version__}")
+        raise SystemExit(0)
+    group = [command for command in COMMANDS if not names or command.startswith(f"{names[0]} ")]
+    if len(names) < 2 and group:
+        print(_overview(group))
+        raise SystemExit(0 if {"-h", "--help"} & set(flags) else 2)
+    given = " ".join(names[:2])
+    near = difflib.get_close_matches(given, COMMANDS, n=1, cutoff=0.5)
+    near = near or difflib.get_close_matches(names[0], COMMANDS, n=1)
+    hint = f"Did you mean `{near[0]}`?" if near else "See keras-gappos --help."
+    print(f"keras-gappos: there is no command `{given}`. {hint}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _overview(commands):
+    width = max(map(len, commands))
+    lines = [
+        f"  {name:{width}}  {inspect.getdoc(COMMANDS[name]).splitlines()[0]}" for name in commands
+    ]
+    return "\n".join(
+        [
+            "usage: keras-gappos COMMAND [OPTIONS]",
+            "",
+            "Position information in the channels of CNNs, for Keras.",
+            "",
+            *lines,
+            "",
+            "keras-gappos COMMAND --help tells a command's options; --version the version.",
+        ]
+    )
+
+
+def _parse(command, words):
+    """The command's function, with the arguments that its words give; not yet called."""
+    function = COMMANDS[command]
+
+    @functools.wraps(function)
+    def bind(*args, **kwargs):
+        return functools.partial(function, *args, **kwargs)
+
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(bind, prog=f"keras-gappos {command}", args=words)
+    finally:
+        # tyro prints the markup of one of its messages, and pads its lines as if it did not.
+        text = re.sub(r"\[bold\](.*?)\[/bold\]([^│\n]*)", r"\1\2" + 13 * " ", errors.getvalue())
+        print(text, end="", file=sys.stderr)
+
+
+def _with_flags(message, command):
+    """An error's message with flags in place of the arguments' names."""
+    names = set(inspect.signature(COMMANDS[command]).parameters)
+    for kind in COMMANDS[command].__annotations__.values():
+        kind = getattr(kind, "__origin__", kind)
+        if dataclasses.is_dataclass(kind):
+            names |= {field.name for field in dataclasses.fields(kind)}
+
+    if "dataset" in names:  # what `data.load` calls a name
+        message = re.sub(r"`name`", "`dataset`", message.replace("Received: name=", "Received: "))
+
+    def flag(match):
+        name = match[1]
+        return f"--{name.replace('_', '-')}" if name in names else match[0]
+
+    return re.sub(r"`(\w+)`", flag, message)
 
 
 def main(argv=None):
     """Runs the command line `argv`, by default the process's; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
+    words, command = list(sys.argv[1:] if argv is None else argv), None
     try:
-        _check_flags(argv)
+        command, words = _find_command(words)
+        _check_flags(words)
+        run = _parse(command, words)
+        with quiet_command_line():
+            choose_backend()
+            from keras_gappos.interrupts import interrupts_kept
         with interrupts_kept():
-            _APP.cli(
-                prog="keras-gappos",
-                description="Position information in the channels of CNNs, for Keras.",
-                args=argv,
-            )
+            run()
     except KeyboardInterrupt:
         print(
             "\nInterrupted. Finished work is in the output folder; the same command resumes.",
@@ -159,7 +245,8 @@ def main(argv=None):
         )
         return 130
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        print(f"keras-gappos: {error}", file=sys.stderr)
+        message = _with_flags(str(error), command) if command else error
+        print(f"keras-gappos: {message}", file=sys.stderr)
         return 1
     return 0
 

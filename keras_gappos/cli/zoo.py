@@ -1,4 +1,6 @@
-"""The command `keras-gappos zoo`."""
+"""The command `keras-gappos zoo`; its functions import the zoo, which `--help` can do without."""
+
+from __future__ import annotations
 
 import contextlib
 import json
@@ -6,34 +8,40 @@ import os
 import pathlib
 import sys
 import warnings
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
-from keras_gappos import zoo
-from keras_gappos.experiments import catalog
-from keras_gappos.zoo import sources
-from keras_gappos.zoo.cache import cached_path
-from keras_gappos.zoo.card import TITLES, format_card
+if TYPE_CHECKING:
+    from keras_gappos import zoo
 
-_Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="A model's name; see `zoo list`.")]
+_Name = Annotated[
+    str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME", help="A model's name; see `zoo list`.")
+]
 _MaybeName = Annotated[
-    str | None, tyro.conf.Positional, tyro.conf.arg(help="A model's name; default: all models.")
+    str | None,
+    tyro.conf.Positional,
+    tyro.conf.arg(metavar="NAME", help="A model's name; default: all models."),
 ]
 _Pattern = Annotated[
     str | None,
     tyro.conf.Positional,
-    tyro.conf.arg(help="Pattern with * and ?, quoted, such as '*cifar10*'; default: all models."),
+    tyro.conf.arg(
+        metavar="PATTERN",
+        help="Pattern with * and ?, quoted, such as '*cifar10*'; default: all models.",
+    ),
 ]
 _MARK = "*"  # marks cached models
 _WIDE = 100  # columns
 
 
 def list_models(pattern: _Pattern = None) -> None:
-    """List the pretrained models: task, data, scores in percent, size of the weights."""
+    """List the pretrained models, with scores in percent and sizes."""
+    from keras_gappos import zoo
+
     names = zoo.list_models(pattern)
     if not names:
         raise ValueError(
@@ -48,6 +56,8 @@ def list_models(pattern: _Pattern = None) -> None:
 
 def make_table(models: list[zoo.ZooModel], wide: bool = True) -> Table:
     """A table of models, with task and data set, which the names tell, too, if it may be wide."""
+    from keras_gappos.zoo.cache import cached_path
+
     table = Table(
         box=None,
         padding=(0, 1, 0, 0),
@@ -79,7 +89,12 @@ def _score(model, *names):
 
 
 def show_info(name: _Name) -> None:
-    """Show a model's card, settings and files; plain Markdown unless on a terminal."""
+    """Show a model's card, settings and files.
+
+    Plain Markdown unless on a terminal.
+    """
+    from keras_gappos import zoo
+
     text, console = format_info(zoo.info(name)), Console()
     if console.is_terminal:
         console.print(Markdown(text))
@@ -89,6 +104,8 @@ def show_info(name: _Name) -> None:
 
 def format_info(model: zoo.ZooModel) -> str:
     """A model's card and the rest of its entry, as Markdown."""
+    from keras_gappos.zoo.card import format_card
+
     arguments = ", ".join(f"{key}={value!r}" for key, value in model.arguments.items())
     settings = "\n".join(f"- {key}: `{json.dumps(value)}`" for key, value in model.settings.items())
     row = ", ".join(f"{key} {value}" for key, value in model.key.items())
@@ -103,6 +120,8 @@ def format_info(model: zoo.ZooModel) -> str:
 
 
 def _file_line(file):
+    from keras_gappos.zoo.cache import cached_path
+
     cached = "cached" if os.path.exists(cached_path(file)) else "not cached"
     return f"- `{file.path}`, {file.bytes:,} bytes, {cached}, SHA-256 `{file.sha256}`"
 
@@ -113,17 +132,23 @@ def fetch(name: _Name, format: Literal["weights", "saved_model"] = "weights") ->
     Args:
         format: weights for `keras_gappos.zoo.load`, or a SavedModel for TensorFlow Serving.
     """
+    from keras_gappos import zoo
+
     with _plain_warnings():
         print(zoo.fetch(name, format))
 
 
 def verify(name: _MaybeName = None, reload: bool = False) -> None:
-    """Verify the cached files by SHA-256; the exit status is 1 if one is damaged.
+    """Verify the cached files by SHA-256.
+
+    The exit status is 1 if one is damaged.
 
     Args:
         reload: Also fetch missing files, run each model on its stored input, and compare the
             outputs.
     """
+    from keras_gappos import zoo
+
     console = Console()
 
     def show(finding):
@@ -147,16 +172,23 @@ def complain(findings: list[zoo.Finding]) -> str:
 
 
 def score(name: _Name, data_dir: str | None = None) -> None:
-    """Reproduce the scores on a model's card; takes up to ten minutes on a CPU.
+    """Reproduce the scores on a model's card.
+
+    Takes up to ten minutes on a CPU.
 
     Args:
         data_dir: Folder of prepared TensorFlow Datasets; None is ~/tensorflow_datasets.
     """
+    from keras_gappos import zoo
+    from keras_gappos.experiments import catalog
+
     Console().print(make_score_table(zoo.info(name), catalog.score(name, data_dir)))
 
 
 def make_score_table(model: zoo.ZooModel, measured: dict[str, float]) -> Table:
     """A table of the scores measured now and those on the card, in percent."""
+    from keras_gappos.zoo.card import TITLES
+
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(model.name, no_wrap=True)
     for column in ("now", "card", "difference"):
@@ -173,17 +205,19 @@ def make_score_table(model: zoo.ZooModel, measured: dict[str, float]) -> Table:
 
 
 def add(
-    results_dir: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help="Of an experiment.")],
+    results_dir: Annotated[
+        str, tyro.conf.Positional, tyro.conf.arg(metavar="RESULTS_DIR", help="Of an experiment.")
+    ],
     zoo_dir: str | None = None,
     registry_dir: str | None = None,
     tag: str | None = None,
     replace: bool = False,
     data_note: str | None = None,
 ) -> None:
-    """Publish the networks that an experiment has trained: files, cards and registry.
+    """Publish the networks that an experiment has trained.
 
-    Commit the results first: the cards name their commit. Files of models whose weights are
-    already there do not change.
+    Writes files, cards and registry. Commit the results first: the cards name their commit. Files
+    of models whose weights are already there do not change.
 
     Args:
         zoo_dir: Folder of the files; default: the checkout's zoo/.
@@ -192,6 +226,10 @@ def add(
         replace: Replace models of the same names that come from other results.
         data_note: A note about the data for the cards; default: keep the present one.
     """
+    from keras_gappos import zoo
+    from keras_gappos.experiments import catalog
+    from keras_gappos.zoo import sources
+
     zoo_folder = zoo_dir or sources.checkout_folder()
     if zoo_folder is None:
         raise ValueError(
@@ -213,10 +251,11 @@ def _print_warning(message, *_):
     print(f"keras-gappos: {message}", file=sys.stderr)
 
 
-ZOO = tyro.extras.SubcommandApp()
-ZOO.command(list_models, name="list")
-ZOO.command(show_info, name="info")
-ZOO.command(fetch, name="fetch")
-ZOO.command(verify, name="verify")
-ZOO.command(score, name="score")
-ZOO.command(add, name="add")
+COMMANDS = {
+    "list": list_models,
+    "info": show_info,
+    "fetch": fetch,
+    "verify": verify,
+    "score": score,
+    "add": add,
+}

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from keras_gappos.experiments.attack.run import Attack
-from keras_gappos.experiments.engine import zoo_entry
-from keras_gappos.experiments.engine.experiment import Experiment
-from keras_gappos.experiments.engine.results import read_results
-from keras_gappos.experiments.engine.settings import dtype_policy
-from keras_gappos.experiments.invariance.run import Invariance
-from keras_gappos.experiments.location.run import Location
-from keras_gappos.experiments.probe.run import Probe
-from keras_gappos.zoo import ZooModel, fetch, info
-from keras_gappos.zoo import publish as zoo_publish
-from keras_gappos.zoo.loading import build, load_weights
+from keras_gappos.experiments.engine.settings import TrainingSettings
 
-EXPERIMENTS: dict[str, type[Experiment]] = {
-    experiment.name: experiment for experiment in (Location, Invariance, Attack, Probe)
-}
+if TYPE_CHECKING:
+    from keras_gappos.experiments.engine.experiment import Experiment
+    from keras_gappos.experiments.engine.zoo_entry import Publication
+    from keras_gappos.zoo import ZooModel
+
+# Each is a folder with `settings`, whose docstring is the command's help, and `run`.
+EXPERIMENTS = ("location", "invariance", "attack", "probe")
+
+
+def settings_class(name: str) -> type[TrainingSettings]:
+    """The class of an experiment's settings, without an import of Keras."""
+    module = importlib.import_module(f"keras_gappos.experiments.{name}.settings")
+    return getattr(module, f"{name.capitalize()}Settings")
+
+
+def experiment_class(name: str) -> type[Experiment]:
+    """An experiment's class."""
+    module = importlib.import_module(f"keras_gappos.experiments.{name}.run")
+    return getattr(module, name.capitalize())
 
 
 def score(name: str, data_dir: str | None = None) -> dict[str, float]:
@@ -38,8 +45,12 @@ def score(name: str, data_dir: str | None = None) -> dict[str, float]:
         ValueError: for an unknown name.
         OSError: if the weights or the data cannot be fetched.
     """
+    from keras_gappos.experiments.engine.devices import dtype_policy
+    from keras_gappos.zoo import fetch, info
+    from keras_gappos.zoo.loading import build, load_weights
+
     model = info(name)
-    kind = EXPERIMENTS[model.experiment]
+    kind = experiment_class(model.experiment)
     experiment = kind(kind.Settings.from_recorded(model.settings, data_dir=data_dir))
     with dtype_policy(experiment.settings.precision):
         network = build(model)
@@ -48,7 +59,7 @@ def score(name: str, data_dir: str | None = None) -> dict[str, float]:
     return {metric: metrics[metric] for metric in model.metrics}
 
 
-def publications(results: dict, tag: str | None = None) -> list[zoo_entry.Publication]:
+def publications(results: dict, tag: str | None = None) -> list[Publication]:
     """The networks that an experiment trained, for publication.
 
     Args:
@@ -58,7 +69,10 @@ def publications(results: dict, tag: str | None = None) -> list[zoo_entry.Public
     Raises:
         ValueError: for another tag or experiment, or if there is no network.
     """
-    known = {name: kind.zoo_entry for name, kind in EXPERIMENTS.items() if kind.zoo_entry}
+    from keras_gappos.experiments.engine import zoo_entry
+
+    classes = {name: experiment_class(name) for name in EXPERIMENTS}
+    known = {name: found.zoo_entry for name, found in classes.items() if found.zoo_entry}
     found = known.get(results["experiment"])
     if found is None:
         raise ValueError(
@@ -70,8 +84,12 @@ def publications(results: dict, tag: str | None = None) -> list[zoo_entry.Public
 
 def publish(*args: Any, **kwargs: Any) -> list[ZooModel]:
     """Adds an experiment's networks to the zoo: `zoo.publish.publish` with these experiments."""
-    return zoo_publish.publish(*args, **kwargs, entries_of=_entries_of)
+    from keras_gappos.zoo.publish import publish
+
+    return publish(*args, **kwargs, entries_of=_entries_of)
 
 
-def _entries_of(results: pathlib.Path, tag: str | None) -> list[zoo_entry.Publication]:
+def _entries_of(results: pathlib.Path, tag: str | None) -> list[Publication]:
+    from keras_gappos.experiments.engine.results import read_results
+
     return publications(read_results(results), tag)

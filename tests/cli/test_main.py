@@ -15,6 +15,7 @@ from keras_gappos.experiments.probe.settings import ProbeSettings
 from keras_gappos.experiments.tune.settings import TuneSettings
 from keras_gappos.tuning.augshift import AUGSHIFT_SPACE
 from keras_gappos.tuning.space import Choices
+from keras_gappos.version import __version__
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_help_of_tune_speaks_of_what_tune_has(monkeypatch, capsys):
         ("run invariance --methods shift --methods augshift", "--methods"),
         ("run invariance --consistency-weights 1 --consistency_weights 3", "--consistency-weights"),
         ("run attack --counts 8 --counts 16", "--counts"),
-        ("run channels --width 8 --width 16", "--width"),
+        ("run probe --width 8 --width 16", "--width"),
     ],
 )
 def test_a_flag_that_comes_twice_is_refused_in_one_line(command, flag, capsys):
@@ -279,8 +280,72 @@ def test_ctrl_c_ends_in_one_line(monkeypatch, capsys):
     assert "the same command resumes" in capsys.readouterr().err
 
 
-def test_an_unknown_flag_is_refused(capsys):
+def ended(*words):
+    """The exit status of a command line that does not come to run anything."""
     with pytest.raises(SystemExit) as end:
-        cli.main(["run", "location", "--widht", "8"])
-    assert end.value.code == 2
-    assert "--width" in capsys.readouterr().err  # suggests the nearest
+        cli.main(list(words))
+    return end.value.code
+
+
+def test_an_unknown_flag_names_the_nearest_of_its_own_command(capsys):
+    assert ended("run", "location", "--widht", "8") == 2
+    error = capsys.readouterr().err
+    assert "--width INT" in error
+    assert "run attack" not in error
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "nearest"),
+    [
+        ("run locaton", "run locaton", "`run location`"),
+        ("run channels", "run channels", "--help"),
+        ("zoo lst --x", "zoo lst", "`zoo list`"),
+        ("location", "location", "`run location`"),
+        ("tuen", "tuen", "`tune`"),
+    ],
+)
+def test_an_unknown_command_names_the_nearest(words, given, nearest, capsys):
+    assert ended(*words.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"keras-gappos: there is no command `{given}`. ")
+    assert nearest in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "status"), [("", 2), ("--help", 0), ("run", 2), ("zoo -h", 0)])
+def test_without_a_command_there_is_an_overview(words, status, capsys):
+    assert ended(*words.split()) == status
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("usage: keras-gappos")
+    assert max(map(len, lines)) <= 80
+    shown = [line.split("  ")[1] for line in lines if line.startswith("  ")]
+    group = words.split()[0] if words and words[0] != "-" else ""
+    assert shown == [command for command in cli.COMMANDS if command.startswith(group)]
+
+
+def test_the_version(capsys):
+    assert ended("--version") == 0
+    assert capsys.readouterr().out == f"keras-gappos {__version__}\n"
+
+
+def test_a_value_of_the_wrong_form_ends_without_markup(capsys):
+    assert ended("run", "attack", "--size", "10") == 2
+    error = capsys.readouterr().err
+    assert "--size" in error
+    assert "bold" not in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--max-shift 0", "--max-shift must be at least 1. Received: max_shift=0"),
+        ("--dataset diggits", "--dataset must be 'digits', 'shapes' or"),
+        ("--dataset digits --max-shift 8", "--max-shift must be smaller than the image"),
+    ],
+)
+def test_errors_name_the_flag(flags, message, capsys, tmp_path):
+    output = ["--output-dir", str(tmp_path)]
+    assert cli.main(["run", "invariance", *output, *flags.split()]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "`" not in error

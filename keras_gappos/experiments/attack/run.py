@@ -42,12 +42,7 @@ _EXAMPLES = 3  # images of the figure
 
 
 class Attack(Experiment):
-    """The paper's attack: a segmentation network without its position channels.
-
-    Trains DeepLabv3, ranks its channels by position, and switches the best ones off. The defaults
-    take minutes, on an embedded data set. Sizes are in pixels, mIoU in percent. The same command
-    resumes a run that was stopped.
-    """
+    """The paper's attack: a segmentation network without its position channels."""
 
     # A row has `flip`, `ranking` ("overall", "left", "right", "random", "most_active"), `count`,
     # `region` ("whole", "left", "right"), and in percent `miou`, of the classes that the truth has

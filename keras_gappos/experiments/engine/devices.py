@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
 
 import keras
 
@@ -259,3 +260,14 @@ def _copy_variables(source, target):
     """Copies weights and the states of random generators."""
     for old, new in zip(source.variables, target.variables, strict=True):
         new.assign(keras.ops.convert_to_numpy(old))
+
+
+@contextlib.contextmanager
+def dtype_policy(policy: str) -> Iterator[None]:
+    """Sets Keras' dtype policy, and restores the former one."""
+    former = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(former)

@@ -15,10 +15,10 @@ from rich.console import Console, RenderableType
 
 from keras_gappos.experiments.engine.checkpoint import EpochBackup
 from keras_gappos.experiments.engine.data import load_images
-from keras_gappos.experiments.engine.devices import use_devices
+from keras_gappos.experiments.engine.devices import dtype_policy, use_devices
 from keras_gappos.experiments.engine.display import RunDisplay, ShowProgress
 from keras_gappos.experiments.engine.results import ResultFolder, read_results
-from keras_gappos.experiments.engine.settings import TrainingSettings, dtype_policy
+from keras_gappos.experiments.engine.settings import TrainingSettings
 from keras_gappos.files import replacing
 from keras_gappos.interrupts import EndAtInterrupt
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
-import keras
 import tyro
 
 from keras_gappos.arguments import check_above_zero, check_at_least, check_seed, one_of
@@ -118,14 +115,3 @@ def check_weights_file(path: str) -> None:
         )
     if not pathlib.Path(path).expanduser().is_file():
         raise FileNotFoundError(f"`weights` is not there. Received: weights={path!r}")
-
-
-@contextlib.contextmanager
-def dtype_policy(policy: Precision) -> Iterator[None]:
-    """Sets Keras' dtype policy, and restores the former one."""
-    former = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(former)

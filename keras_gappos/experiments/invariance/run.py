@@ -33,12 +33,7 @@ _TEST_BATCHES = 4  # training batches in one test batch, which keeps no gradient
 
 
 class Invariance(Experiment):
-    """The paper's AugShift tables: accuracy and shift consistency of AugShift and its rivals.
-
-    The defaults are of the size of the paper's, on CIFAR-10; they need a GPU. Accuracies and
-    consistencies are in percent, shifts in pixels. The same command resumes a run that was stopped;
-    --methods may name other methods then.
-    """
+    """The paper's AugShift tables: accuracy and shift consistency of AugShift and its rivals."""
 
     # A row has `method`, `split` ("test"; "validation" for the consistency weights on trial), what
     # `measure` returns, and `consistency_weight` of AugShift.

@@ -24,11 +24,7 @@ _EXAMPLES = 4  # canvases with their predicted cells that go into each row, for 
 
 
 class Location(Experiment):
-    """The paper's first table: location and class accuracy of GAPNet and PermuteNet.
-
-    The defaults are the paper's, on CIFAR-10; they take days on a CPU. Accuracies are in percent.
-    The same command resumes a run that was stopped.
-    """
+    """The paper's first table: location and class accuracy of GAPNet and PermuteNet."""
 
     # A row has `network, task, grid_size, accuracy` (percent, mean over the test passes),
     # `accuracy_std` (over the passes), `chance` (percent) and, for location, `examples`.

@@ -50,12 +50,7 @@ _HEAD_COST = 0.1  # of a pass: what comes after the feature map
 
 
 class Probe(Experiment):
-    """Position channels and class channels of one backbone, told apart.
-
-    Trains for the class alone, puts a second head for the location on the frozen backbone, and
-    switches its channels off. The defaults take minutes, on embedded digits. Accuracies are in
-    percent. The same command resumes a run that was stopped.
-    """
+    """Position channels and class channels of one backbone, told apart."""
 
     # A row has `network`, `ranking`, `count` (channels off), `task` ("location" or "class"),
     # `accuracy` and `chance` in percent. Rankings are "position", by flips; "cell" and "class", by

@@ -13,7 +13,12 @@ SHARES = (0, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 13 / 16, 7 / 8, 1
 
 @dataclasses.dataclass(frozen=True)
 class ProbeSettings(NetworkSettings):
-    """Settings of the experiment on position channels and class channels."""
+    """Position channels and class channels of one backbone.
+
+    Trains for the class alone, puts a second head for the location on the frozen backbone, and
+    switches its channels off. The defaults take minutes, on embedded digits. Accuracies are in
+    percent. The same command resumes a run that was stopped.
+    """
 
     output_dir: str = "results/probe"
     """Folder for results.json, table.md, figure.png, the rankings and the weights; a run that was

@@ -20,7 +20,7 @@ import keras
 from rich.console import Console
 
 from keras_gappos.experiments.engine.data import load_training_images
-from keras_gappos.experiments.engine.devices import use_devices
+from keras_gappos.experiments.engine.devices import dtype_policy, use_devices
 from keras_gappos.experiments.engine.display import RunDisplay
 from keras_gappos.experiments.engine.results import (
     ONLY_HOW_IT_IS_COMPUTED,
@@ -28,7 +28,6 @@ from keras_gappos.experiments.engine.results import (
     flags_of,
     recorded_settings,
 )
-from keras_gappos.experiments.engine.settings import dtype_policy
 from keras_gappos.experiments.tune.progress import SearchWatch
 from keras_gappos.experiments.tune.report import make_table, write_report
 from keras_gappos.experiments.tune.settings import TuneSettings
