@@ -154,7 +154,7 @@ def _find_command(words):
     names = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
     for length in (2, 1):
         command = " ".join(names[:length])
-        if command in COMMANDS:
+        if command in COMMANDS and len(names) >= length:
             return command, words[length:]
     flags = words[len(names) :]
     if flags[:1] == ["--version"] and not names:
@@ -165,9 +165,9 @@ def _find_command(words):
         print(_overview(group))
         raise SystemExit(0 if {"-h", "--help"} & set(flags) else 2)
     given = " ".join(names[:2])
-    near = difflib.get_close_matches(given, COMMANDS, n=1, cutoff=0.5)
-    near = near or difflib.get_close_matches(names[0], COMMANDS, n=1)
-    hint = f"Did you mean `{near[0]}`?" if near else "See keras-gappos --help."
+    last_words = {command.split()[-1]: command for command in COMMANDS}
+    near = difflib.get_close_matches(names[1] if group else names[0], last_words, n=1)
+    hint = f"Did you mean `{last_words[near[0]]}`?" if near else "See keras-gappos --help."
     print(f"keras-gappos: there is no command `{given}`. {hint}", file=sys.stderr)
     raise SystemExit(2)
 

@@ -243,7 +243,7 @@ def test_the_demo_trains_as_its_flags_say(monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--width", "0"], "`width` must be at least 1. Received: width=0"),
+        (["--width", "0"], "--width must be at least 1. Received: width=0"),
         (["--dataset", "digits", "--train-images", "5"], "at least one batch"),
         (["--distribute", "multiworker"], "for several hosts use the JAX backend"),
     ],
