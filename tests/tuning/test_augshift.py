@@ -102,7 +102,7 @@ def test_a_random_search_stays_in_its_space_and_reports_its_models_consistency(t
         assert (values["batch_size"], values["depth"], values["stem"]) == (32, 18, "cifar")
         assert values["flip"] is False
     (best,) = tuner.get_best_models(1)
-    expected = kg.analysis.shift_consistency(best.model, HELD_OUT[:20], max_shift=1, trials=2)
+    expected = kg.analysis.shift_consistency(best.model, HELD_OUT[:20], max_shift=1, pairs=2)
     assert max(trial.score for trial in trials) == pytest.approx(expected.consistency / 100)
     accuracies = [trial.metrics.get_last_value("val_accuracy") for trial in trials]
     assert np.mean(best.model.predict(HELD_OUT, verbose=0).argmax(-1) == VALIDATION[1]) in (
