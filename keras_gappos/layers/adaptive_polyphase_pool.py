@@ -24,22 +24,52 @@ def polyphase_norms(features: Tensor, strides: int, norm: float | str) -> Tensor
 
     Returns:
         Tensor `(batch, strides**2)`, float32 or wider: the norms without the p-th root, up to a
-        factor shared by all components of a sample.
+        factor shared by all components of a sample; infinite or NaN for a component with such a
+        value.
     """
     _, height, width, _ = ops.shape(features)
-    dtype = keras.backend.result_type(features.dtype, "float32")
-    x = ops.abs(ops.cast(features, dtype))
+    x = ops.abs(ops.cast(features, keras.backend.result_type(features.dtype, "float32")))
     total = ops.sum
     if norm == math.inf:
         total = ops.max
-    elif norm == 2:
-        x = ops.square(x)
-    elif norm != 1:
-        # Scaled, so that high powers neither overflow nor underflow.
-        x = ops.power(ops.divide_no_nan(x, ops.max(x, axis=(1, 2, 3), keepdims=True)), norm)
+    else:
+        # Scaled, so that neither powers nor sums overflow or underflow.
+        largest = ops.max(x, axis=(1, 2, 3), keepdims=True)
+        if norm in (1, 2):
+            x = x * _power_of_two(largest)
+            x = ops.square(x) if norm == 2 else x
+        else:
+            x = ops.power(x / ops.where(largest > 0, largest, ops.ones_like(largest)), norm)
     x = total(x, axis=-1)
     x = ops.reshape(x, (-1, height // strides, strides, width // strides, strides))
     return ops.reshape(total(x, axis=(1, 3)), (-1, strides**2))
+
+
+def _power_of_two(largest):
+    """A factor, 1 for an ordinary size, with which no power or sum overflows or underflows."""
+    one = ops.ones_like(largest)
+    step = 480 if keras.backend.standardize_dtype(largest.dtype) == "float64" else 60
+    factor = one
+    for _ in range(2):
+        scaled = largest * factor
+        up = ops.where(scaled < 2.0 ** (-step // 3), one * 2.0**step, one)
+        # In this order NaN counts as large.
+        factor = factor * ops.where(scaled <= 2.0 ** (2 * step // 3), up, one * 2.0**-step)
+    return factor
+
+
+def first_of_largest(norms: Tensor) -> Tensor:
+    """Returns the index of the largest norm of each sample, int32 `(batch,)`.
+
+    Infinity and NaN count as largest. Of equal norms, the first is taken.
+
+    Args:
+        norms: tensor `(batch, strides**2)` of `polyphase_norms`.
+    """
+    # Not an argmax of floats, for which Keras needs operations on bits that ONNX and LiteRT lack.
+    rank = ops.cast(ops.equal(norms, ops.max(norms, axis=-1, keepdims=True)), "int32")
+    rank = rank + 2 * ops.cast(ops.logical_not(norms < math.inf), "int32")
+    return ops.argmax(rank, axis=-1)
 
 
 def take_polyphase(features: Tensor, choice: Tensor, strides: int) -> Tensor:
@@ -57,15 +87,20 @@ def take_polyphase(features: Tensor, choice: Tensor, strides: int) -> Tensor:
     """
     _, height, width, channels = ops.shape(features)
     height, width = height // strides, width // strides
-    row = ops.one_hot(choice // strides, strides, dtype=features.dtype)
-    column = ops.one_hot(choice % strides, strides, dtype=features.dtype)
-    # Sums with weights 0 and 1. On TensorFlow's CPU they take a tenth of the time of slices or
-    # `take_along_axis`, whose gradients scatter.
     x = ops.reshape(features, (-1, height, strides, strides * width * channels))
-    x = ops.sum(ops.multiply(x, row[:, None, :, None]), axis=2)
+    x = _select(x, choice // strides, strides)
     x = ops.reshape(x, (-1, height * width, strides, channels))
-    x = ops.sum(ops.multiply(x, column[:, None, :, None]), axis=2)
-    return ops.cast(ops.reshape(x, (-1, height, width, channels)), features.dtype)
+    x = _select(x, choice % strides, strides)
+    return ops.reshape(x, (-1, height, width, channels))
+
+
+def _select(x, index, count):
+    """`x[n, :, index[n]]` for each sample n; `count` is the size of that axis."""
+    # A gather, whose gradient scatters, is slower on CPUs, and mixes the shards of a batch in JAX.
+    chosen, *others = ops.unstack(x, count, axis=2)
+    for i, other in enumerate(others, 1):
+        chosen = ops.where(ops.equal(index, i)[:, None, None], other, chosen)
+    return chosen
 
 
 @keras.saving.register_keras_serializable(package="keras_gappos")
@@ -73,7 +108,9 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
     """Subsamples each feature map on the grid with the largest norm.
 
     A map has `strides**2` polyphase components, each with every `strides`-th pixel from a different
-    start. Each sample keeps the component with the largest norm (on a tie the first, row by row).
+    start. Each sample keeps the component with the largest norm (on a tie the first, row by row),
+    bit for bit; what is in the others, infinite or not, does not matter. A component with a NaN or
+    infinite value counts as the largest.
     A circular shift of the input permutes the components, so it only shifts the output, unless
     there is a tie.
 
@@ -117,7 +154,7 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
         inputs = self._complete(ops.convert_to_tensor(inputs))
         reference = inputs if reference is None else self._complete(reference)
         norms = polyphase_norms(reference, self.strides, float(self.norm))
-        return take_polyphase(inputs, ops.argmax(norms, axis=-1), self.strides)
+        return take_polyphase(inputs, first_of_largest(norms), self.strides)
 
     def _complete(self, x):
         """Extends the map with its start until `strides` divides height and width."""

@@ -90,8 +90,9 @@ class BlurPool2D(keras.layers.Layer):
         if self.padding == "replicate":
             return ops.clip(positions, 0, length - 1)
         if self.padding == "reflect":
-            period = ops.maximum(2 * (length - 1), 1)
-            positions = ops.mod(positions, period)
+            # By operators: Keras' functions convert whole numbers by `floatx`.
+            period = 2 * length - 2 + 1 // length  # at least 1
+            positions = positions % period
             return ops.minimum(positions, period - positions)
         return positions
 

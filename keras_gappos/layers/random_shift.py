@@ -77,10 +77,11 @@ def _shift(xp, shape, images, offsets, fill_mode, fill_value):
 def _sources(xp, offsets, length, fill_mode):
     """The source index of each pixel of an axis, and whether it exists; `(batch, length)`."""
     wanted = xp.subtract(xp.arange(length, dtype="int32")[None, :], offsets)
+    # By operators: Keras' functions convert whole numbers by `floatx`.
     if fill_mode == "wrap":
-        return xp.mod(wanted, length), None
+        return wanted % length, None
     if fill_mode == "reflect":
-        phase = xp.mod(wanted, 2 * length)
+        phase = wanted % (2 * length)
         return xp.minimum(phase, 2 * length - 1 - phase), None
     source = xp.clip(wanted, 0, length - 1)
     return source, xp.equal(source, wanted)

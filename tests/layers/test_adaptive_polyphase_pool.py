@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from keras import ops
 
 from keras_gappos.layers import AdaptivePolyphasePool2D
@@ -123,6 +124,77 @@ def test_a_shortcut_follows_the_main_path_under_shifts():
     assert (to_numpy(layer(both, reference=reference))[..., :3] != to_numpy(layer(x))).any()
 
 
+def components(x, strides=2):
+    """All polyphase components `(strides**2, batch, ...)`."""
+    return np.stack([x[:, i::strides, j::strides] for i, j in np.ndindex(strides, strides)])
+
+
+def bits(x):
+    return np.ascontiguousarray(x).view("uint32")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    x=arrays("float32", (2, 4, 6, 2), elements=st.floats(width=32, allow_nan=False)),
+    norm=st.sampled_from([0.5, 1, 2, 3, "inf"]),
+)
+def test_every_output_is_a_largest_component_bit_for_bit(x, norm):
+    pooled = to_numpy(AdaptivePolyphasePool2D(norm=norm)(x))
+    for sample, kept in zip(components(x).swapaxes(0, 1), pooled):
+        same = [(bits(one) == bits(kept)).all() for one in sample]
+        assert any(same)
+        scale = max(float(np.abs(sample).max()), 1e-30)  # below, some processors count nothing
+        if scale == np.inf:
+            assert np.isinf(kept).any()
+            continue
+        norms = [np.linalg.norm(one.ravel() / np.float64(scale), float(norm)) for one in sample]
+        assert norms[same.index(True)] >= max(norms) * (1 - 1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_largest_is_kept_at_every_scale(dtype, jit_compile):
+    scales = [1e-4, 1, 1e3] if dtype == "float16" else [1e-30, 1e-24, 1e-6, 1, 1e13, 1e20, 3e37]
+    x = np.ones((len(scales), 4, 4, 3), "float32")
+    x[:, 1::2, 0::2] = 2  # the third component
+    x = ops.cast(x * np.array(scales, "float32")[:, None, None, None], dtype)
+    inputs = keras.Input(x.shape[1:], dtype=dtype)
+    outputs = [AdaptivePolyphasePool2D(norm=norm)(inputs) for norm in (0.5, 1, 2, 3, "inf")]
+    model = keras.Model(inputs, outputs)
+    model.compile(jit_compile=jit_compile)
+    third = components(to_numpy(ops.cast(x, "float32")))[2]
+    for pooled in model.predict(x, verbose=0):
+        np.testing.assert_array_equal(to_numpy(ops.cast(pooled, "float32")), third)
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_what_was_not_chosen_reaches_neither_output_nor_gradient(bad, jit_compile):
+    x, reference = images(5, 4, 6, 2), images(5, 4, 6, 3, seed=1)
+    marks = np.broadcast_to(np.arange(24.0, dtype="float32").reshape(4, 6, 1), x.shape)
+    chosen = to_numpy(AdaptivePolyphasePool2D()(marks, reference=reference))
+    spoiled = np.where([np.isin(*pair) for pair in zip(marks, chosen)], x, np.float32(bad))
+    variable = Variable()
+    inputs = [keras.Input(array.shape[1:]) for array in (x, reference)]
+    outputs = AdaptivePolyphasePool2D()(variable(inputs[0]), reference=inputs[1])
+    model = keras.Model(inputs, outputs)
+    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=jit_compile)
+    pooled = model.predict([spoiled, reference], verbose=0)
+    np.testing.assert_array_equal(pooled, polyphase_pool(x, reference))
+    model.train_on_batch([spoiled, reference], pooled + 1)
+    assert np.isfinite(variable.get_weights()[0]).all()
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+@pytest.mark.parametrize("norm", [0.5, 1, 2, 3, "inf"])
+def test_a_value_that_is_not_finite_makes_its_component_the_largest(norm, bad):
+    x = images(4, 4, 4, 2)
+    for i, (row, column) in enumerate([(0, 0), (2, 3), (1, 0), (3, 3)]):
+        x[i, row, column, 1] = (-1) ** i * bad
+    pooled = to_numpy(AdaptivePolyphasePool2D(norm=norm)(x))
+    np.testing.assert_array_equal(pooled, [components(x)[i, i] for i in range(4)])
+
+
 class Variable(keras.layers.Layer):
     """Its input plus a weight that starts at zero."""
 
@@ -133,19 +205,33 @@ class Variable(keras.layers.Layer):
         return inputs + self.kernel
 
 
-def test_the_gradient_goes_to_the_chosen_component_alone():
-    x, upstream = images(1, 4, 6, 2), images(1, 2, 3, 2, seed=1)
-    inputs = keras.Input((4, 6, 2))
+@settings(max_examples=15, deadline=None)
+@given(
+    strides=st.integers(1, 3),
+    norm=st.sampled_from([1, 2, 3, "inf"]),
+    scale=st.sampled_from([1e-24, 1.0, 1e20]),
+    seed=st.integers(0, 99),
+)
+def test_the_gradient_goes_to_the_chosen_component_alone(strides, norm, scale, seed):
+    height, width = 2 * strides, 3 * strides
+    x = images(1, height, width, 2, seed=seed) * np.float32(scale)
+    upstream = images(1, 2, 3, 2, seed=seed + 1)
+    inputs = keras.Input((height, width, 2))
     variable = Variable()
-    model = keras.Model(inputs, AdaptivePolyphasePool2D()(variable(inputs)))
-    model.compile(keras.optimizers.SGD(1.0), lambda weights, y: ops.sum(weights * y, (1, 2, 3)))
+    pool = AdaptivePolyphasePool2D(strides, norm)
+    model = keras.Model(inputs, pool(variable(inputs)))
+    model.compile(
+        keras.optimizers.SGD(1.0),
+        lambda weights, y: ops.sum(weights * y, (1, 2, 3)),
+        run_eagerly=keras.backend.backend() == "tensorflow",  # nothing to compile at each example
+    )
     model.train_on_batch(x, upstream)
     (step,) = variable.get_weights()
-    marks = np.arange(4 * 6, dtype="float32").reshape(1, 4, 6, 1)
-    chosen = to_numpy(AdaptivePolyphasePool2D()(marks, reference=x)).astype(int).ravel()
-    expected = np.zeros((24, 2), "float32")
+    marks = np.arange(height * width, dtype="float32").reshape(1, height, width, 1)
+    chosen = to_numpy(pool(marks, reference=x)).astype(int).ravel()
+    expected = np.zeros((height * width, 2), "float32")
     expected[chosen] = -upstream.reshape(6, 2)
-    np.testing.assert_allclose(step.reshape(24, 2), expected, rtol=1e-6)
+    np.testing.assert_array_equal(step.reshape(-1, 2), expected)
 
 
 def test_a_map_of_unknown_size_is_pooled_as_one_of_known_size():

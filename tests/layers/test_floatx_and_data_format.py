@@ -1,0 +1,85 @@
+"""What the settings of Keras, `floatx` and `image_data_format`, change in every layer."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_gappos import layers
+from tests.layers.layer_checks import packed, to_numpy
+
+X = np.random.default_rng(0).integers(0, 9, (3, 6, 8, 2)).astype("float32")
+CELLS = np.array([0, 3, 1], "int32")
+
+LAYERS = {
+    "AdaptivePolyphasePool2D": lambda **k: layers.AdaptivePolyphasePool2D(**k),
+    "AdaptivePolyphasePool2D by l1": lambda **k: layers.AdaptivePolyphasePool2D(norm=1, **k),
+    "AdaptivePolyphasePool2D by l3": lambda **k: layers.AdaptivePolyphasePool2D(4, 3, **k),
+    "BlurPool2D reflect": lambda **k: layers.BlurPool2D(**k),
+    "BlurPool2D replicate": lambda **k: layers.BlurPool2D(3, 3, "replicate", **k),
+    "BlurPool2D zero": lambda **k: layers.BlurPool2D(3, 3, "zero", **k),
+    "ChannelMask": lambda **k: layers.ChannelMask([1], **k),
+    "ChannelPermutation fixed": lambda **k: layers.ChannelPermutation("fixed", seed=1, **k),
+    "ChannelPermutation batch": lambda **k: layers.ChannelPermutation("batch", seed=1, **k),
+    "ChannelPermutation sample": lambda **k: layers.ChannelPermutation("sample", seed=1, **k),
+    "GridPlacement": lambda **k: layers.GridPlacement(2, **k),
+    "RandomShift constant": lambda **k: layers.RandomShift(2, "constant", 3.0, seed=1, **k),
+    "RandomShift nearest": lambda **k: layers.RandomShift(2, "nearest", seed=1, **k),
+    "RandomShift reflect": lambda **k: layers.RandomShift(2, "reflect", seed=1, **k),
+    "RandomShift wrap": lambda **k: layers.RandomShift(2, "wrap", seed=1, **k),
+    "ResizeLike": lambda **k: layers.ResizeLike(**k),
+}
+every_layer = pytest.mark.parametrize("name", LAYERS)
+
+
+@pytest.fixture(autouse=True)
+def same_settings_after_the_test():
+    floatx, data_format = keras.config.floatx(), keras.config.image_data_format()
+    yield
+    keras.config.set_floatx(floatx)
+    keras.config.set_image_data_format(data_format)
+
+
+def more_inputs(name, shape=(3, 9, 5, 1)):
+    if name == "GridPlacement":
+        return [ops.convert_to_tensor(CELLS, "int32")]
+    return [np.zeros(shape, "float32")] if name == "ResizeLike" else []
+
+
+def outputs(layer, *inputs):
+    training = {"training": True} if isinstance(layer, layers.RandomShift) else {}
+    return layer(*inputs, **training)
+
+
+@every_layer
+@pytest.mark.parametrize("floatx", ["float16", "bfloat16", "float64"])
+def test_floatx_decides_dtypes_and_no_index(name, floatx):
+    inputs = [X, *more_inputs(name)]
+    expected = to_numpy(outputs(LAYERS[name](), *inputs))
+    keras.config.set_floatx(floatx)
+    keras.config.set_dtype_policy(floatx)
+    layer = LAYERS[name]()
+    inputs[0] = ops.cast(X, floatx)
+    result = outputs(layer, *inputs)
+    double_in_jax = keras.backend.backend() == "jax" and floatx == "float64"
+    assert keras.backend.standardize_dtype(result.dtype) == ("float32" if double_in_jax else floatx)
+    tolerance = 1e-6 if floatx == "float64" else 0.05
+    np.testing.assert_allclose(to_numpy(ops.cast(result, "float32")), expected, atol=tolerance)
+
+
+@every_layer
+@pytest.mark.parametrize("floatx", ["float16", "bfloat16"])
+def test_a_compiled_model_of_unknown_size_runs_at_every_floatx(name, floatx):
+    keras.config.set_floatx(floatx)
+    keras.config.set_dtype_policy(floatx)
+    arrays = [X, *more_inputs(name)]
+    size = (6, 8, 2) if name == "GridPlacement" else (None, None, 2)
+    inputs = [keras.Input(size)]
+    for array in arrays[1:]:
+        inputs.append(
+            keras.Input(array.shape[1:], dtype=keras.backend.standardize_dtype(array.dtype))
+        )
+    layer = LAYERS[name]()
+    model = keras.Model(packed(inputs), outputs(layer, *inputs))
+    result = model.predict(packed(arrays), verbose=0)
+    assert result.shape == tuple(layer.compute_output_shape(*(array.shape for array in arrays)))
