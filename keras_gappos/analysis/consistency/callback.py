@@ -1,9 +1,12 @@
 """Report shift consistency after each epoch of `fit`."""
 
+import warnings
+
 import keras
 import numpy as np
 
 from keras_gappos.analysis.consistency.protocols import plan_shifts
+from keras_gappos.analysis.consistency.result import COLLAPSED, distinct_decisions
 from keras_gappos.analysis.consistency.shifted import ShiftedTop1
 from keras_gappos.analysis.networks import check_classifier
 from keras_gappos.arguments import check_images, integer, one_of
@@ -12,14 +15,18 @@ from keras_gappos.training.prepared_model import PreparedModel
 
 
 class ShiftConsistencyCallback(keras.callbacks.Callback):
-    """Adds `val_shift_consistency`, in [0, 1], to the logs of each epoch.
+    """Adds `val_shift_consistency`, in [0, 1], and `val_num_predicted_classes` to the logs.
 
-    It is the fraction of pairs of random shifts that get the same top-1 class (of a multi-label
-    classifier, the same label set), as
-    `keras_gappos.analysis.shift_consistency` with `protocol="random"` measures it, on a bounded
-    number of images, with the same shifts after each epoch. For an `AugShift` it is measured on
-    the inner classifier. Callbacks are called in order: pass this one before those that read it,
-    such as `keras.callbacks.EarlyStopping` and `ModelCheckpoint`.
+    The first is the fraction of pairs of random shifts that get the same top-1 class (of a
+    multi-label classifier, the same label set), as `keras_gappos.analysis.shift_consistency` with
+    `protocol="random"` measures it, on a bounded number of images, with the same shifts after each
+    epoch. For an `AugShift` it is measured on the inner classifier. Callbacks are called in order:
+    pass this one before those that read it, such as `keras.callbacks.EarlyStopping` and
+    `ModelCheckpoint`.
+
+    The second is how many different classes, or label sets, were decided for at all: a network that
+    has collapsed to one is fully consistent. If it is 1 at the end of the training, a warning says
+    so.
 
     Args:
         images: array `(n, height, width, channels)`, in the units that the model takes.
@@ -74,20 +81,28 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Forgets the network of an earlier training."""
-        self._top1 = None
+        self._top1, self._predicted = None, set()
 
     def on_epoch_end(self, epoch, logs=None):
         """Measures, and enters the result into `logs`."""
         if self._top1 is None:  # kept for all epochs: what it compiles takes long to compile
             self._top1 = self._make_top1()
         rng, agreeing = np.random.default_rng(self._seed), 0
+        self._predicted = set()
         for start in range(0, len(self._images), self._batch_size):
             images = self._images[start : start + self._batch_size]
             views = self._plan.draw(rng, len(images))
             decided = np.stack(list(self._top1.decide(images, views)))
+            self._predicted |= distinct_decisions(decided)
             agree = decided[0::2] == decided[1::2]
             agreeing += np.sum(agree if agree.ndim == 2 else agree.all(axis=-1))
         logs["val_shift_consistency"] = float(agreeing / (len(self._images) * self._plan.pairs))
+        logs["val_num_predicted_classes"] = len(self._predicted)
+
+    def on_train_end(self, logs=None):
+        """Warns of a network that has collapsed."""
+        if len(self._predicted) == 1 and len(self._images) > 1:
+            warnings.warn(COLLAPSED.format("class", len(self._images)), stacklevel=2)
 
     def _make_top1(self):
         model = self.model.model if isinstance(self.model, PreparedModel) else self.model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from typing import Any
 
 import keras
@@ -10,7 +11,11 @@ import numpy as np
 
 from keras_gappos.analysis.batches import count_batches, is_array, iterate_batches
 from keras_gappos.analysis.consistency.protocols import PROTOCOLS, plan_shifts
-from keras_gappos.analysis.consistency.result import ConsistencyCounts, ConsistencyResult
+from keras_gappos.analysis.consistency.result import (
+    COLLAPSED,
+    ConsistencyCounts,
+    ConsistencyResult,
+)
 from keras_gappos.analysis.consistency.shifted import ShiftedTop1
 from keras_gappos.analysis.networks import check_classifier
 from keras_gappos.analysis.progress import ProgressBar
@@ -84,7 +89,8 @@ def shift_consistency(
         progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
 
     Returns:
-        A `ConsistencyResult`.
+        A `ConsistencyResult`. A model that decides for the same class on all images and shifts is
+        fully consistent and useless: `num_predicted_classes` is 1 then, with a warning.
 
     Raises:
         ValueError: for an argument out of range or one that the protocol does not have, images
@@ -119,7 +125,7 @@ def shift_consistency(
             views = plan.draw(rng, len(x))
             decided = [bar.advance(result) for result in top1.decide(x, views)]
             counts.add(views, np.stack(decided), y)
-    return counts.result(
+    result = counts.result(
         {
             "protocol": protocol,
             "max_shift": plan.max_shift,
@@ -137,3 +143,6 @@ def shift_consistency(
             "keras_version": keras.__version__,
         }
     )
+    if result.num_predicted_classes == 1 and result.num_images > 1:
+        warnings.warn(COLLAPSED.format(result.agreement_of, result.num_images), stacklevel=2)
+    return result

@@ -8,6 +8,11 @@ from typing import Any
 
 import numpy as np
 
+COLLAPSED = (
+    "The model decides for the same {} on all {} images and under all shifts, so its consistency "
+    "says nothing: it may have collapsed in training"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class ConsistencyResult:
@@ -27,6 +32,8 @@ class ConsistencyResult:
         row_offsets: offset down of each row of the map, in pixels.
         column_offsets: offset to the right of each column of the map, in pixels.
         num_images: number of images.
+        num_predicted_classes: number of different classes, or label sets, that were decided for
+            under any shift. A network that has collapsed to one is fully consistent.
         agreement_of: what must be the same: `"top-1 class"` or `"label set"`.
         settings: dictionary of all settings needed to repeat the measurement.
     """
@@ -40,6 +47,7 @@ class ConsistencyResult:
     row_offsets: tuple[int, ...] = dataclasses.field(repr=False)
     column_offsets: tuple[int, ...] = dataclasses.field(repr=False)
     num_images: int
+    num_predicted_classes: int
     agreement_of: str
     settings: dict
 
@@ -110,7 +118,9 @@ class ConsistencyResult:
 
 
 class ConsistencyCounts:
-    """Counts agreements and correct answers, batch by batch; memory does not grow with the images.
+    """Counts agreements and correct answers, batch by batch.
+
+    Memory does not grow with the images, but with the number of different label sets.
 
     Args:
         plan: the `ShiftPlan` that drew the shifts.
@@ -120,6 +130,7 @@ class ConsistencyCounts:
     def __init__(self, plan, classes):
         self._plan, self._classes = plan, classes
         self._images = 0
+        self._predicted = set()
         self._agreement = _Moments()
         self._pairs = np.zeros(plan.pairs or 0)
         grid = (len(plan.rows), len(plan.columns))
@@ -143,6 +154,7 @@ class ConsistencyCounts:
             raise ValueError("`images` must have labels in every batch or in none")
         self._labelled = labels is not None
         self._images += decided.shape[1]
+        self._predicted |= distinct_decisions(decided)
         classes = self._classes
         if decided.ndim == 3:
             self._agreement_of = "label set"
@@ -185,9 +197,25 @@ class ConsistencyCounts:
             row_offsets=tuple(self._plan.rows),
             column_offsets=tuple(self._plan.columns),
             num_images=self._images,
+            num_predicted_classes=len(self._predicted),
             agreement_of=self._agreement_of,
             settings=settings,
         )
+
+
+def distinct_decisions(decided):
+    """The different classes, or label sets as bytes, among the decisions that a batch got.
+
+    Args:
+        decided: as in `ConsistencyCounts.add`.
+    """
+    if decided.ndim == 2:
+        return set(np.unique(decided).tolist())
+    return set(map(bytes, np.unique(_packed(decided), axis=0)))
+
+
+def _packed(sets):
+    return np.packbits(sets.reshape(-1, sets.shape[-1]).astype(bool), axis=1)
 
 
 def number_label_sets(decided, labels):
@@ -202,8 +230,7 @@ def number_label_sets(decided, labels):
         numbers in [0, count).
     """
     sets = decided if labels is None else np.concatenate([decided, labels[None]])
-    packed = np.packbits(sets.reshape(-1, sets.shape[-1]).astype(bool), axis=1)
-    kinds, numbers = np.unique(packed, axis=0, return_inverse=True)
+    kinds, numbers = np.unique(_packed(sets), axis=0, return_inverse=True)
     numbers = numbers.reshape(sets.shape[:2])
     return numbers[: len(decided)], None if labels is None else numbers[-1], len(kinds)
 

@@ -59,6 +59,19 @@ def test_it_is_the_consistency_of_each_epochs_classifier(wrap):
     assert after.logs[0] != after.logs[1]
 
 
+def test_a_network_that_ends_with_one_class_is_told():
+    name = "val_num_predicted_classes"
+    network = small()
+    network.trainable = False
+    history = fit(compiled(network), ShiftConsistencyCallback(HELD_OUT, 1), epochs=1)
+    assert 2 <= history[name][0] <= 10
+    network.layers[-1].bias.assign([99.0] + [0.0] * 9)
+    with pytest.warns(UserWarning, match="the same class on all .* images") as warnings:
+        history = fit(compiled(network), ShiftConsistencyCallback(HELD_OUT, 1))
+    assert history[name] == [1, 1] and history[NAME] == [1.0, 1.0]
+    assert sum("says nothing" in str(warning.message) for warning in warnings) == 1
+
+
 def test_an_early_stopping_after_it_goes_by_it():
     stop = keras.callbacks.EarlyStopping(NAME, min_delta=2.0, patience=1, mode="max")
     history = fit(compiled(small()), ShiftConsistencyCallback(HELD_OUT, 1), stop, epochs=5)

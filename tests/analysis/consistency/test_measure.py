@@ -126,6 +126,44 @@ def test_a_shift_invariant_model_is_fully_consistent_under_roll(protocol):
     assert len(set(model.predict_on_batch(IMAGES).argmax(axis=1))) > 1
 
 
+@pytest.mark.parametrize(
+    ("outputs", "arguments", "warned"),
+    [
+        (3, {}, "the same top-1 class on all 7 images"),
+        (3, {"protocol": "exact"}, "the same top-1 class"),
+        (1, {"threshold": 0.5}, "the same top-1 class"),
+        (3, {"decision": "threshold", "threshold": 0.5}, "the same label set"),
+    ],
+)
+def test_a_model_that_decides_for_one_class_is_told(outputs, arguments, warned):
+    model = position_dependent_net(outputs)
+    several = shift_consistency(model, IMAGES, max_shift=1, **arguments)
+    assert 2 <= several.num_predicted_classes <= 8
+    model.layers[-1].bias.assign([50.0, *[-50.0] * (outputs - 1)])
+    with pytest.warns(UserWarning, match=warned) as warnings:
+        result = shift_consistency(model, IMAGES, max_shift=1, batch_size=2, **arguments)
+    assert len(warnings) == 1 and warnings[0].filename == __file__
+    assert (result.consistency, result.num_predicted_classes) == (100, 1)
+    assert result.to_dict()["num_predicted_classes"] == 1
+    one = shift_consistency(model, IMAGES[:1], max_shift=1, **arguments)
+    assert one.num_predicted_classes == 1  # which says nothing of one image
+
+
+@pytest.mark.parametrize("protocol", ["random", "exact"])
+def test_the_predicted_classes_are_counted_over_all_images_and_shifts(protocol):
+    decided = classes_under_all_shifts(position_dependent_net(9), IMAGES, 1)
+    arguments = {"max_shift": 1, "pairs": 200, "batch_size": 3}
+    result = shift_consistency(position_dependent_net(9), IMAGES, protocol, **arguments)
+    assert result.num_predicted_classes == len(np.unique(decided)) > 3
+    sets = shift_consistency(
+        position_dependent_net(9, "sigmoid"), IMAGES, protocol, **arguments
+    ).num_predicted_classes
+    span = range(-1, 2)
+    shifted = [shift_by_hand(IMAGES, down, right) for down in span for right in span]
+    logits = np.concatenate([position_dependent_net(9).predict_on_batch(x) for x in shifted])
+    assert sets == len(np.unique(logits > 0, axis=0))
+
+
 def test_logits_and_probabilities_agree():
     def measure(activation):
         model = position_dependent_net(activation=activation)
