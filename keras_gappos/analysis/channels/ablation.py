@@ -39,7 +39,7 @@ def ablation_sweep(
     regions: Sequence[str] | None = None,
     *,
     latent: str | keras.layers.Layer | None = None,
-    baselines: Sequence[str] = ("random", "most_active"),
+    baselines: Sequence[str] | None = None,
     draws: int = 5,
     seed: int = 0,
     ignore_class: int | None = None,
@@ -69,7 +69,8 @@ def ablation_sweep(
         latent: as in `ablate`; the rankings must be of the same feature map.
         baselines: which of these to sweep, too: `"random"`: N random channels, drawn `draws`
             times; `"most_active"`: the N channels of the largest activity, as the (first)
-            `ChannelRanking` has measured it.
+            `ChannelRanking` has measured it. `None` is both, but "random" alone where the rankings
+            are lists, which know no activity; `()` is none.
         draws: number of random orders of the channels, at least 1. Within one the sets for larger
             N contain those for smaller N.
         seed: integer, at least 0, of the random orders.
@@ -97,8 +98,7 @@ def ablation_sweep(
     Example:
         >>> images, labels = keras_gappos.data.load("digits", "test", limit=50)
         >>> model = keras_gappos.models.permutenet((8, 8, 1), num_outputs=10, width=4)
-        >>> rows = ablation_sweep(model, images / 255, labels, range(32), counts=(0, 8, 32),
-        ...                       baselines=["random"], draws=2)
+        >>> rows = ablation_sweep(model, images / 255, labels, range(32), (0, 8, 32), draws=2)
         >>> [(row["ranking"], row["count"]) for row in rows][:4]
         [('ranking', 0), ('ranking', 8), ('ranking', 32), ('random', 0)]
 
