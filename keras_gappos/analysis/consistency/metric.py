@@ -130,7 +130,9 @@ class ShiftPairs(keras.utils.PyDataset):
     Example:
         >>> images, labels = keras_gappos.data.load("digits", "test")
         >>> model = keras_gappos.models.gapnet((8, 8, 1), num_outputs=10, width=4)
-        >>> model.compile(metrics=["accuracy", keras_gappos.analysis.ShiftConsistencyMetric()])
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> metrics = ["accuracy", keras_gappos.analysis.ShiftConsistencyMetric()]
+        >>> model.compile(loss=loss, metrics=metrics)
         >>> pairs = keras_gappos.analysis.ShiftPairs(images / 255, labels, max_shift=2)
         >>> sorted(model.evaluate(pairs, verbose=0, return_dict=True))
         ['accuracy', 'loss', 'shift_consistency']
