@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_gappos.predictions import decision_threshold
+from keras_gappos.arguments import class_indices
+from keras_gappos.predictions import Head, choose_threshold, read_head
 from keras_gappos.surgery.latent import check_channels_last
 
 
+class Decision(NamedTuple):
+    """Between what a classifier decides.
+
+    Attributes:
+        classes: number of classes, or of labels.
+        threshold: as in `keras_gappos.predictions.top1`.
+        of_label_sets: whether it decides for a set of labels.
+    """
+
+    classes: int
+    threshold: float | None
+    of_label_sets: bool
+
+    def indices(self, labels: np.ndarray) -> np.ndarray:
+        """The true decisions as int64: class indices `(n,)`, or label sets `(n, classes)`.
+
+        Raises:
+            ValueError: for labels that do not fit the classes, or the kind of decision.
+        """
+        multi_hot = labels.shape[1:] == (self.classes,) and np.isin(labels, (0, 1)).all()
+        if self.of_label_sets and not multi_hot:
+            raise ValueError(
+                f"`labels` of a multi-label model must be multi-hot, (n, {self.classes}) of 0 and "
+                '1; if its classes exclude one another, give decision="argmax". Received: labels '
+                f"of shape {labels.shape}"
+            )
+        if self.of_label_sets:
+            return labels.astype("int64")
+        if multi_hot and (labels.sum(axis=1) != 1).any():
+            raise ValueError(
+                "`labels` are multi-hot, and `model` is scored by its largest output. Of a "
+                'multi-label model measure the label sets: decision="threshold", and '
+                "threshold=0.0 where it gives logits. Received: labels of shape "
+                f"{labels.shape}"
+            )
+        return class_indices(labels, self.classes)
+
+
 def check_classifier(
-    model: keras.Model, image_shape: tuple, dtype: Any, threshold: float | None = None
-) -> tuple[int, float | None]:
+    model: keras.Model,
+    image_shape: tuple,
+    dtype: Any,
+    threshold: float | None = None,
+    decision: str = "auto",
+    head: Head | None = None,
+) -> Decision:
     """Checks that a model is a classifier of such images.
 
     Args:
         model: any `keras.Model`; it is built if it was not.
         image_shape: `(height, width, channels)`.
         dtype: of the images.
-        threshold: for a model of one output, the value above which the class is 1.
+        threshold, decision: as in `keras_gappos.predictions.choose_threshold`.
+        head: of the model, where another model than it was compiled.
 
     Returns:
-        `(classes, threshold)`: the number of classes, and the threshold to use.
+        The `Decision`.
 
     Raises:
         ValueError: for a model of several inputs or outputs, an output that is not
-            `(batch, classes)`, images of another size than the model's, one output without a
-            sigmoid where `threshold` is `None`, a `threshold` for several outputs.
+            `(batch, classes)`, images of another size than the model's, and as `choose_threshold`.
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"`model` must be a keras.Model. Received: {type(model).__name__}")
@@ -47,17 +91,13 @@ def check_classifier(
     if len(shapes) != 1 or len(shapes[0]) != 2:
         raise ValueError(
             "`model` must give one output (batch, classes); make a keras.Model of the output "
-            f"that you mean. Received: a model with outputs of shape {shapes}"
+            "that you mean. Of a segmentation network, compare `analysis.segmentation_scores` of "
+            "images and masks that `layers.shift_images` shifts alike. Received: a model with "
+            f"outputs of shape {shapes}"
         )
     width = shapes[0][1]
-    if width == 1:
-        return 2, _binary_threshold(model) if threshold is None else float(threshold)
-    if threshold is not None:
-        raise ValueError(
-            "`threshold` is for models of one output; leave it out. "
-            f"Received: threshold={threshold} for a model of {width} outputs"
-        )
-    return width, None
+    threshold = choose_threshold(head or read_head(model), width, decision, threshold)
+    return Decision(max(width, 2), threshold, width > 1 and threshold is not None)
 
 
 def count_pixel_classes(model: keras.Model, threshold: float | None = None) -> int:
@@ -101,17 +141,3 @@ def check_image_shape(model: keras.Model, shape: tuple) -> None:
             f"`images` must be of the shape that `model` takes, {expected[0]}. "
             f"Received: images of shape {tuple(shape)}"
         )
-
-
-def _binary_threshold(model):
-    """The threshold of a classifier of one output, which may be wrapped as `.model`."""
-    wrapped = (model, getattr(model, "model", None))
-    graphs = [m for m in wrapped if isinstance(m, keras.Model) and getattr(m, "inputs", None)]
-    threshold = decision_threshold(graphs[0]) if graphs else 0.0
-    if threshold != 0.5:
-        raise ValueError(
-            "`model` has one output and no sigmoid at its end: it looks like a regression model. "
-            "For a binary classifier that gives logits, give threshold=0.0 (for one that gives "
-            f"probabilities, threshold=0.5). Received: model={model.name!r}, threshold=None"
-        )
-    return threshold

@@ -17,6 +17,7 @@ GLOBAL_POOLING = (
     keras.layers.GlobalAveragePooling3D,
     *MAX_POOLING,
 )
+_LISTED = 20  # layers in an error
 
 
 def find_latent_layer(
@@ -33,7 +34,7 @@ def find_latent_layer(
         A `keras.layers.Layer` of `model.layers`.
 
     Raises:
-        ValueError: if there is no such layer; the message lists the model's layers.
+        ValueError: if there is no such layer; the message lists the model's last layers.
     """
     if latent is None:
         found = [layer for layer in model.layers if _ends_in_global_pooling(layer)]
@@ -44,7 +45,10 @@ def find_latent_layer(
     if not found:
         received = getattr(latent, "name", latent)
         names = [layer.name for layer in model.layers]
-        raise ValueError(f"{wanted}. Received: latent={received!r}, model with layers {names}")
+        listed = "layers" if len(names) <= _LISTED else f"{len(names)} layers, the last of them"
+        raise ValueError(
+            f"{wanted}. Received: latent={received!r}, model with {listed} {names[-_LISTED:]}"
+        )
     return found[-1]
 
 
@@ -57,7 +61,8 @@ def find_feature_map(
         model: a Functional or Sequential `keras.Model`.
         latent: a global pooling layer, whose input is the feature map; any layer that outputs a
             feature map `(batch, ..., channels)`; or the name of either. `None` is the last global
-            pooling layer.
+            pooling layer or, of a model without any whose only output is a feature map `(batch,
+            height, width, channels)` (`include_top=False`), the layer that gives it.
 
     Returns:
         A list of layers: the nested models that contain the layer, outermost first, and the layer.
@@ -72,7 +77,10 @@ def find_feature_map(
             f"model that wraps one, give `.model`. Received: {model!r}"
         )
     check_channels_last(model)
-    path = _last_pooling(model) if latent is None else _search(model, latent)
+    if latent is None:
+        path = _last_pooling(model) or _layer_of_output(model)
+    else:
+        path = _search(model, latent)
     path = path or [find_latent_layer(model, latent)]  # which says what is wrong
     # A nested backbone or classifier stands for its last global pooling layer.
     if graph_inputs(path[-1]) and len(path[-1].outputs[0].shape) == 2:
@@ -170,6 +178,18 @@ def _last_pooling(model):
         if graph_inputs(layer) and (path := _last_pooling(layer)):
             return [layer, *path]
     return None
+
+
+def _layer_of_output(model):
+    """The path to what gives a model's only output, if that is a feature map."""
+    if len(model.outputs) != 1 or len(model.outputs[0].shape) != 4:
+        return None
+    graph = Graph(model)
+    given = (call.layer for call in graph.calls if graph.outputs[0] is call.outputs[0])
+    layer = next(given, None)  # `None`: the output is the input
+    if layer is None:
+        return None
+    return [layer, *(_layer_of_output(layer) or [])] if graph_inputs(layer) else [layer]
 
 
 def _search(model, latent):

@@ -24,7 +24,7 @@ def ablate(
         channels: indices of the channels, each once, such as `ranking.channels[:20]`.
         latent: a global pooling layer, whose input is the feature map; a layer that outputs the
             feature map; or the name of either, also in a nested backbone. `None` is the last
-            global pooling layer.
+            global pooling layer or, without any, the layer whose feature map is the only output.
 
     Returns:
         A Functional `keras.Model`, not compiled, with one `ChannelMask` more.

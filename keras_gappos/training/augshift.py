@@ -17,7 +17,7 @@ from keras_gappos.arguments import (
     visible_array,
 )
 from keras_gappos.layers.random_shift import FILL_MODES, draw_offsets, shift_images
-from keras_gappos.predictions import decision_threshold, top1
+from keras_gappos.predictions import decided_alike, read_head, top1
 from keras_gappos.surgery.latent import check_channels_last, find_latent_layer, with_latent
 from keras_gappos.training.prepared_model import PreparedModel
 
@@ -36,7 +36,9 @@ class AugShift(PreparedModel):
 
     `fit` reports, besides the loss and the compiled metrics (over both copies):
     `consistency_loss`, the mean squared difference as it enters the loss, and `shift_agreement`,
-    the share of images, in [0, 1], whose two copies have the same top-1 class.
+    the share of images, in [0, 1], whose two copies have the same top-1 class. For a multi-label
+    model (a sigmoid at its end, or a binary cross-entropy) they must have the same label set; with
+    a regression loss there is no `shift_agreement`.
 
     A `sample_weight`, or `class_weight`, weighs an image's consistency term like its loss.
 
@@ -89,7 +91,6 @@ class AugShift(PreparedModel):
         both = with_latent(model, latent)
         # Inside a function Keras does not find this second model of the inner model's layers.
         self._outputs_and_latents = lambda x, training: both(x, training=training)
-        self._threshold = decision_threshold(model)
         self._consistency = keras.losses.MeanSquaredError(name="consistency")
         self._evaluating = False
 
@@ -142,14 +143,20 @@ class AugShift(PreparedModel):
             weights = ops.reshape(_of_first(sample_weight), (-1,))
             distances = distances * ops.cast(weights, distances.dtype)
         self._consistency_tracker.update_state(distances)
-        first, second = ops.split(top1(only_tensor("y_pred", outputs), self._threshold), 2)
-        self._agreement_tracker.update_state(ops.equal(first, second))
+        head, outputs_of_both = read_head(self), only_tensor("y_pred", outputs)
+        by_threshold = head.kind == "labels" or outputs_of_both.shape[-1] == 1
+        decided = top1(outputs_of_both, head.threshold if by_threshold else None)
+        self._agreement_tracker.update_state(decided_alike(*ops.split(decided, 2)))
         return super().compute_metrics(x, y, outputs, sample_weight)
 
     def get_metrics_result(self):
         """The metrics' values; those of the pairs in training only."""
         results = super().get_metrics_result()
-        return self._without_pair_metrics(results) if self._evaluating else results
+        if self._evaluating:
+            return self._without_pair_metrics(results)
+        if read_head(self).kind == "regression":
+            results.pop(self._agreement_tracker.name)
+        return results
 
     def _without_pair_metrics(self, logs):
         pair_metrics = (self._consistency_tracker.name, self._agreement_tracker.name)
@@ -179,7 +186,7 @@ class AugShift(PreparedModel):
         if others:
             return False
         if str(loss).lower() in ("crossentropy", "ce"):  # Keras goes by the labels' shape
-            return self._threshold is None
+            return self.model.output_shape[-1] != 1
         loss = keras.losses.get(loss)
         if isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
             return loss.ignore_class is None

@@ -4,7 +4,7 @@ import pytest
 from keras import layers, ops
 
 import keras_gappos as kg
-from keras_gappos.predictions import decision_threshold, top1
+from keras_gappos.predictions import read_head, top1
 from keras_gappos.surgery.latent import find_latent_layer, with_latent
 
 IMAGES = np.random.default_rng(0).random((3, 8, 8, 3)).astype("float32")
@@ -170,19 +170,20 @@ def test_a_layer_that_gives_no_single_tensor_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("head", "threshold"),
+    ("head", "kind", "threshold"),
     [
-        ([layers.Dense(1)], 0.0),
-        ([layers.Dense(1, "sigmoid")], 0.5),
-        ([layers.Dense(1), layers.Activation("sigmoid")], 0.5),
-        ([keras.Sequential([keras.Input((4,)), layers.Dense(1, "sigmoid")])], 0.5),
-        ([layers.Dense(2, "sigmoid")], None),
-        ([layers.Dense(10)], None),
+        ([layers.Dense(1)], "logits", 0.0),
+        ([layers.Dense(1, "sigmoid")], "labels", 0.5),
+        ([layers.Dense(1), layers.Activation("sigmoid")], "labels", 0.5),
+        ([keras.Sequential([keras.Input((4,)), layers.Dense(1, "sigmoid")])], "labels", 0.5),
+        ([layers.Dense(2, "sigmoid"), layers.Dropout(0.1)], "labels", 0.5),
+        ([layers.Dense(10)], "logits", 0.0),
+        ([layers.Dense(10), layers.Softmax()], "classes", 0.0),
     ],
 )
-def test_one_output_says_yes_above_a_threshold(head, threshold):
+def test_a_head_tells_the_threshold_of_its_outputs(head, kind, threshold):
     model = convolutions("net", layers.GlobalAveragePooling2D(), *head)
-    assert decision_threshold(model) == threshold
+    assert read_head(model)[:2] == (kind, threshold)
 
 
 def test_top1_is_the_largest_output_or_a_yes():
@@ -192,3 +193,4 @@ def test_top1_is_the_largest_output_or_a_yes():
     assert ops.convert_to_numpy(top1(single, 0.0)).tolist() == [0, 1, 1]
     assert ops.convert_to_numpy(top1(single, 0.5)).tolist() == [0, 0, 1]
     assert keras.backend.standardize_dtype(top1(single, 0.5).dtype) == "int32"
+    assert ops.convert_to_numpy(top1(logits, 0.1)).tolist() == [[0, 1, 1], [1, 0, 0]]

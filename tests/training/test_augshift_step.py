@@ -99,6 +99,35 @@ def test_fit_is_stock_fit_on_batches_given_twice(case):
     assert ours_history["shift_agreement"] == [1.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("loss", "activation", "threshold"),
+    [
+        (keras.losses.BinaryCrossentropy(from_logits=True), None, 0.0),
+        ("binary_crossentropy", "sigmoid", 0.5),
+        ("categorical_crossentropy", "sigmoid", None),
+        ("mse", None, "regression"),
+        (keras.losses.Huber(), "sigmoid", "regression"),
+        ("mse", "softmax", None),
+    ],
+)
+def test_the_agreement_is_of_what_the_model_decides(loss, activation, threshold, monkeypatch):
+    monkeypatch.setattr(augshift, "draw_offsets", pair_offsets((0, 0), (1, 0)))
+    copies = [shift_images(IMAGES, np.tile([o], (24, 1))) for o in ((0, 0), (1, 0))]
+    plain = classifier(5, activation=activation)
+    outputs, _ = seen(plain, ops.concatenate(copies))
+    model = compiled(kg.AugShift(classifier(5, activation=activation), 3), loss)
+    labels = keras.utils.to_categorical(LABELS % 5)
+    logs = model.train_on_batch(IMAGES, labels, return_dict=True)
+    if threshold == "regression":
+        assert "shift_agreement" not in logs and "consistency_loss" in logs
+        history = model.fit(IMAGES, labels, validation_split=0.5, verbose=0).history
+        assert "shift_agreement" not in history and "consistency_loss" in history
+        return
+    decided = outputs.argmax(-1)[:, None] if threshold is None else outputs > threshold
+    expected = np.mean((decided[:24] == decided[24:]).all(-1))
+    assert 0 < expected < 1 and logs["shift_agreement"] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("weights", [None, np.linspace(0, 2, 24).astype("float32")])
 def test_the_loss_is_the_tasks_the_weighted_term_and_each_penalty_once(weights, monkeypatch):
     monkeypatch.setattr(augshift, "draw_offsets", pair_offsets((1, 0), (-2, 3)))

@@ -2,7 +2,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_gappos.tuning.objective import best_first, score_above_floor
+from keras_gappos.tuning.objective import (
+    OBJECTIVES,
+    best_first,
+    objective_scores,
+    score_above_floor,
+)
 
 PERCENT = st.integers(0, 100).map(lambda value: value / 100)
 
@@ -27,6 +32,24 @@ def test_the_best_score_is_the_most_consistent_one_that_is_accurate_enough(pairs
     floor = max(accuracies) - tolerance / 100 - 1e-6
     assert accuracies[best] >= floor
     assert consistencies[best] == max(c for a, c in pairs if a >= floor)
+
+
+@given(
+    st.lists(st.tuples(PERCENT, PERCENT, st.booleans()), min_size=1),
+    st.integers(0, 50),
+    st.sampled_from(OBJECTIVES),
+)
+def test_a_collapsed_network_is_never_first_and_changes_no_other_score(rows, tolerance, objective):
+    scores = objective_scores(
+        objective, *zip(*[r[:2] for r in rows]), tolerance, [r[2] for r in rows]
+    )
+    sound = [row for row in rows if not row[2]]
+    if not sound:
+        assert (scores <= -1).all()
+        return
+    assert not rows[best_first(scores, range(len(rows)))[0]][2]
+    expected = objective_scores(objective, *zip(*[row[:2] for row in sound]), tolerance)
+    assert [score for row, score in zip(rows, scores) if not row[2]] == list(expected)
 
 
 def test_of_equal_scores_the_smaller_number_is_better():

@@ -13,10 +13,15 @@ from keras import ops
 
 from keras_gappos.analysis.batches import count_batches, iterate_batches
 from keras_gappos.analysis.channels.sweep_plan import AblationPlan
-from keras_gappos.analysis.networks import check_classifier, check_image_shape, count_pixel_classes
+from keras_gappos.analysis.networks import (
+    Decision,
+    check_classifier,
+    check_image_shape,
+    count_pixel_classes,
+)
 from keras_gappos.analysis.progress import ProgressBar
 from keras_gappos.analysis.segmentation import RegionScores, maps_of
-from keras_gappos.arguments import class_indices, integer
+from keras_gappos.arguments import integer
 from keras_gappos.predictions import Predictor, compile_as, decide
 from keras_gappos.surgery.split import split_at_feature_map
 
@@ -34,7 +39,7 @@ def ablation_sweep(
     regions: Sequence[str] | None = None,
     *,
     latent: str | keras.layers.Layer | None = None,
-    baselines: Sequence[str] = ("random", "most_active"),
+    baselines: Sequence[str] | None = None,
     draws: int = 5,
     seed: int = 0,
     ignore_class: int | None = None,
@@ -64,7 +69,8 @@ def ablation_sweep(
         latent: as in `ablate`; the rankings must be of the same feature map.
         baselines: which of these to sweep, too: `"random"`: N random channels, drawn `draws`
             times; `"most_active"`: the N channels of the largest activity, as the (first)
-            `ChannelRanking` has measured it.
+            `ChannelRanking` has measured it. `None` is both, but "random" alone where the rankings
+            are lists, which know no activity; `()` is none.
         draws: number of random orders of the channels, at least 1. Within one the sets for larger
             N contain those for smaller N.
         seed: integer, at least 0, of the random orders.
@@ -92,8 +98,7 @@ def ablation_sweep(
     Example:
         >>> images, labels = keras_gappos.data.load("digits", "test", limit=50)
         >>> model = keras_gappos.models.permutenet((8, 8, 1), num_outputs=10, width=4)
-        >>> rows = ablation_sweep(model, images / 255, labels, range(32), counts=(0, 8, 32),
-        ...                       baselines=["random"], draws=2)
+        >>> rows = ablation_sweep(model, images / 255, labels, range(32), (0, 8, 32), draws=2)
         >>> [(row["ranking"], row["count"]) for row in rows][:4]
         [('ranking', 0), ('ranking', 8), ('ranking', 32), ('random', 0)]
 
@@ -104,11 +109,11 @@ def ablation_sweep(
     batches = iterate_batches(images, masks, integer("batch_size", batch_size, 1))
     first = next(batches)
     check_image_shape(model, first[0].shape[1:])
-    num_classes, threshold = _classes(model, first[0], threshold)
+    decision = _decision(model, first[0], threshold)
     classifier = len(model.outputs[0].shape) == 2
     regions = _regions(classifier, regions, ignore_class)
-    scores = [RegionScores(num_classes, ignore_class, regions) for _ in plan.sets]
-    ablating = _ablating(model, parts, threshold)
+    scores = [RegionScores(decision.classes, ignore_class, regions) for _ in plan.sets]
+    ablating = _ablating(model, parts, decision.threshold)
     num_batches = count_batches(images, batch_size)
     num_steps = None if num_batches is None else num_batches * len(plan.sets)
     with ProgressBar("ablation", num_steps, enabled=progress) as bar:
@@ -116,7 +121,7 @@ def ablation_sweep(
             places = None
             for score, decided in zip(scores, ablating.variants(x, zip(plan.sets)), strict=True):
                 if places is None:
-                    truth = _class_maps(y, num_classes) if classifier else maps_of(y, decided.shape)
+                    truth = _class_maps(y, decision) if classifier else maps_of(y, decided.shape)
                     places = score.places(truth)
                 score.add_at(places, decided.reshape(places.shape))
                 bar.advance()
@@ -136,17 +141,18 @@ def _ablating(model, parts, threshold):
     return Predictor(model, classes, prepare=parts.front.predict_on_batch)
 
 
-def _classes(model, images, threshold):
-    """`(classes, threshold)` of a classifier or a segmentation network."""
+def _decision(model, images, threshold):
+    """The `Decision` of a classifier, by its one label, or a segmentation network."""
     shapes = [tuple(output.shape) for output in model.outputs]
     if len(shapes) == 1 and len(shapes[0]) == 2:
-        return check_classifier(model, images.shape[1:], images.dtype, threshold)
+        decision = "auto" if shapes[0][1] == 1 else "argmax"
+        return check_classifier(model, images.shape[1:], images.dtype, threshold, decision)
     if len(shapes) != 1 or len(shapes[0]) != 4:
         raise ValueError(
             "`model` must give one output, (batch, height, width, classes) or (batch, classes). "
             f"Received: a model with outputs of shape {shapes}"
         )
-    return count_pixel_classes(model, threshold), threshold
+    return Decision(count_pixel_classes(model, threshold), threshold, of_label_sets=False)
 
 
 def _regions(classifier, regions, ignore_class):
@@ -164,10 +170,10 @@ def _regions(classifier, regions, ignore_class):
     return ("whole",)
 
 
-def _class_maps(labels, num_classes):
+def _class_maps(labels, decision):
     if labels is None:
         raise ValueError("`masks` must be the classifier's labels. Received: no labels")
-    return class_indices(labels, num_classes).reshape(-1, 1, 1)
+    return decision.indices(labels).reshape(-1, 1, 1)
 
 
 def _rows(plan, scores, names):

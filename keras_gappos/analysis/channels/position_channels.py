@@ -54,8 +54,9 @@ def rank_channels(
             quarter to three quarters on both axes); a box `(top, left, bottom, right)` in pixels,
             bottom and right not in it; or a boolean array `(height, width)`.
         latent: the global pooling layer, whose input is the feature map, or the layer that gives
-            the feature map, or the name of either; `None` is the last global pooling layer. Pooling
-            is that layer's, mean or maximum, and the mean for a feature map.
+            the feature map, or the name of either; `None` is the last global pooling layer or,
+            without any (`include_top=False`), the layer whose feature map is the only output.
+            Pooling is that layer's, mean or maximum, and the mean for a feature map.
         batch_size: number of images in a batch, for an array of images.
         method: `"flip"`, `"signed_flip"`, `"region"`; `None` is "flip" for "overall", otherwise
             "region".

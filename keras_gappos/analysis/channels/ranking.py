@@ -24,6 +24,7 @@ from keras_gappos.version import __version__
 
 _FLOOR = 1e-3  # of the mean activity: less counts as this much when scores are divided by it
 _LISTS = ("channels", "scores", "activity")
+_SHOWN = 8  # channels in a ranking's repr
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +38,28 @@ class ChannelRanking:
             globally pooled feature map.
         num_images: number of images.
         settings: dictionary of all settings needed to repeat the ranking.
+
+    Example:
+        >>> settings = {"region": "left", "method": "region", "latent": "gap", "model": "net"}
+        >>> ChannelRanking((2, 0, 1), (0.1, 0.0, 0.5), (1.0, 1.0, 1.0), 50, settings)
+        ChannelRanking(best: 2, 0, 1; region='left', method='region', latent='gap', num_images=50)
     """
 
-    channels: tuple[int, ...] = dataclasses.field(repr=False)
-    scores: tuple[float, ...] = dataclasses.field(repr=False)
-    activity: tuple[float, ...] = dataclasses.field(repr=False)
+    channels: tuple[int, ...]
+    scores: tuple[float, ...]
+    activity: tuple[float, ...]
     num_images: int
     settings: dict
+
+    def __repr__(self) -> str:
+        best, count = ", ".join(map(str, self.channels[:_SHOWN])), len(self.channels)
+        rest = f", ... of {count}" if count > _SHOWN else ""
+        named = {name: self.settings.get(name) for name in ("region", "method", "latent")}
+        if self.settings.get("divide_by_activity"):
+            named["divide_by_activity"] = True
+        named["num_images"] = self.num_images
+        settings = ", ".join(f"{name}={value!r}" for name, value in named.items())
+        return f"ChannelRanking(best: {best}{rest}; {settings})"
 
     def to_dict(self) -> dict:
         """All of it as `json.dump` takes it."""

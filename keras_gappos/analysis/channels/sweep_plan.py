@@ -79,7 +79,10 @@ def _order(name, ranking, channels):
 def _baselines(rankings, channels, baselines, draws, seed):
     draws, seed = integer("draws", draws, 1), integer("seed", seed, 0)
     orders = {}
-    for name in (baselines,) if isinstance(baselines, str) else baselines or ():
+    if baselines is None:
+        measured = any(isinstance(ranking, ChannelRanking) for ranking in rankings.values())
+        baselines = BASELINES if measured else BASELINES[:1]
+    for name in (baselines,) if isinstance(baselines, str) else baselines:
         one_of("baselines", name, BASELINES)
         if name in rankings:
             raise ValueError(

@@ -1,23 +1,32 @@
 """Report shift consistency after each epoch of `fit`."""
 
+import warnings
+
 import keras
 import numpy as np
 
 from keras_gappos.analysis.consistency.protocols import plan_shifts
+from keras_gappos.analysis.consistency.result import COLLAPSED, distinct_decisions
 from keras_gappos.analysis.consistency.shifted import ShiftedTop1
 from keras_gappos.analysis.networks import check_classifier
-from keras_gappos.arguments import check_images, integer
+from keras_gappos.arguments import check_images, integer, one_of
+from keras_gappos.predictions import DECISIONS, read_head
 from keras_gappos.training.prepared_model import PreparedModel
 
 
 class ShiftConsistencyCallback(keras.callbacks.Callback):
-    """Adds `val_shift_consistency`, in [0, 1], to the logs of each epoch.
+    """Adds `val_shift_consistency`, in [0, 1], and `val_num_predicted_classes` to the logs.
 
-    It is the fraction of pairs of random shifts that get the same top-1 class, as
-    `keras_gappos.analysis.shift_consistency` with `protocol="random"` measures it, on a bounded
-    number of images, with the same shifts after each epoch. For an `AugShift` it is measured on
-    the inner classifier. Callbacks are called in order: pass this one before those that read it,
-    such as `keras.callbacks.EarlyStopping` and `ModelCheckpoint`.
+    The first is the fraction of pairs of random shifts that get the same top-1 class (of a
+    multi-label classifier, the same label set), as `keras_gappos.analysis.shift_consistency` with
+    `protocol="random"` measures it, on a bounded number of images, with the same shifts after each
+    epoch. For an `AugShift` it is measured on the inner classifier. Callbacks are called in order:
+    pass this one before those that read it, such as `keras.callbacks.EarlyStopping` and
+    `ModelCheckpoint`.
+
+    The second is how many different classes, or label sets, were decided for at all: a network that
+    has collapsed to one is fully consistent. If it is 1 at the end of the training, a warning says
+    so.
 
     Args:
         images: array `(n, height, width, channels)`, in the units that the model takes.
@@ -26,10 +35,11 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
         pairs: number of pairs for each image.
         batch_size: number of images in a batch.
         seed: integer, at least 0, of the shifts.
+        threshold, decision: as in `shift_consistency`; "auto" goes by the loss of the training.
 
     Raises:
         ValueError: for an argument out of range, images that are not finite, or none; after an
-            epoch, if the model gives NaN or takes other images.
+            epoch, if the model gives NaN, takes other images, or is no classifier.
 
     Example:
         >>> images, labels = keras_gappos.data.load("digits", "train", limit=200)
@@ -43,7 +53,17 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
         True
     """
 
-    def __init__(self, images, max_shift=4, limit=1000, pairs=2, batch_size=256, seed=0):
+    def __init__(
+        self,
+        images,
+        max_shift=4,
+        limit=1000,
+        pairs=2,
+        batch_size=256,
+        seed=0,
+        threshold=None,
+        decision="auto",
+    ):
         super().__init__()
         images = np.asarray(images)[: integer("limit", limit, 1)]
         if images.ndim != 4:
@@ -57,25 +77,36 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
         self._plan = plan_shifts("random", images.shape[1:], max_shift, pairs, None, None)
         self._batch_size = integer("batch_size", batch_size, 1)
         self._seed = integer("seed", seed, 0)
+        self._decision = threshold, one_of("decision", decision, DECISIONS)
 
     def on_train_begin(self, logs=None):
         """Forgets the network of an earlier training."""
-        self._top1 = None
+        self._top1, self._predicted = None, set()
 
     def on_epoch_end(self, epoch, logs=None):
         """Measures, and enters the result into `logs`."""
         if self._top1 is None:  # kept for all epochs: what it compiles takes long to compile
             self._top1 = self._make_top1()
         rng, agreeing = np.random.default_rng(self._seed), 0
+        self._predicted = set()
         for start in range(0, len(self._images), self._batch_size):
             images = self._images[start : start + self._batch_size]
             views = self._plan.draw(rng, len(images))
-            classes = np.stack(list(self._top1.decide(images, views)))
-            agreeing += np.sum(classes[0::2] == classes[1::2])
+            decided = np.stack(list(self._top1.decide(images, views)))
+            self._predicted |= distinct_decisions(decided)
+            agree = decided[0::2] == decided[1::2]
+            agreeing += np.sum(agree if agree.ndim == 2 else agree.all(axis=-1))
         logs["val_shift_consistency"] = float(agreeing / (len(self._images) * self._plan.pairs))
+        logs["val_num_predicted_classes"] = len(self._predicted)
+
+    def on_train_end(self, logs=None):
+        """Warns of a network that has collapsed."""
+        if len(self._predicted) == 1 and len(self._images) > 1:
+            warnings.warn(COLLAPSED.format("class", len(self._images)), stacklevel=2)
 
     def _make_top1(self):
         model = self.model.model if isinstance(self.model, PreparedModel) else self.model
         shape, dtype = self._images.shape[1:], self._images.dtype
-        _, threshold = check_classifier(model, shape, dtype)
+        head = read_head(self.model)
+        threshold = check_classifier(model, shape, dtype, *self._decision, head).threshold
         return ShiftedTop1(model, threshold, self._plan, fill_value=0.0)

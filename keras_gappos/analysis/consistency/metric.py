@@ -10,9 +10,11 @@ from keras import ops
 
 from keras_gappos.analysis.batches import iterate_batches
 from keras_gappos.analysis.consistency.protocols import plan_shifts
-from keras_gappos.arguments import integer
+from keras_gappos.arguments import integer, one_of
 from keras_gappos.layers import shift_images
-from keras_gappos.predictions import top1
+from keras_gappos.predictions import DECISIONS, decided_alike, top1
+
+_ROUNDING = 1e-2  # by which the sum of soft labels in half precision may miss 1
 
 
 @keras.saving.register_keras_serializable(package="keras_gappos")
@@ -23,16 +25,23 @@ class ShiftConsistencyMetric(keras.metrics.Mean):
     `ShiftPairs` yields them. The metric is meaningless for other data. Where a distribution
     strategy splits batches among replicas, each part must have an even number of rows.
 
+    A metric does not see its model. For a multi-label one give `decision="threshold"`: two rows
+    agree if they have the same label set. Without it, multi-hot labels make the metric NaN.
+
     Args:
         threshold: for a model of one output, the output above which the class is 1: 0.5 after a
-            sigmoid, 0.0 for logits. `None` for `(batch, classes)`.
+            sigmoid, 0.0 for logits; for a multi-label model, above which a label is set. `None`
+            for the top-1 class of `(batch, classes)`.
         name: the metric's name.
         dtype: of the metric's result.
+        decision: `"argmax"`, `"threshold"` or `"auto"`: by the threshold for one output, the top-1
+            class for several, unless their labels show that they are no classes:
+            `(batch, classes)` that do not sum to 1.
 
     Raises:
         ValueError: when called, for predictions that are not `(batch, classes)` with an even batch
-            (where that is known while compiling), for one output without a `threshold`, for
-            several with one.
+            (where that is known while compiling), for one output or `decision="threshold"` without
+            a `threshold`, for several outputs with one otherwise.
 
     Example:
         >>> metric = keras_gappos.analysis.ShiftConsistencyMetric()
@@ -42,23 +51,38 @@ class ShiftConsistencyMetric(keras.metrics.Mean):
     """
 
     def __init__(
-        self, threshold: float | None = None, name: str = "shift_consistency", dtype: Any = None
+        self,
+        threshold: float | None = None,
+        name: str = "shift_consistency",
+        dtype: Any = None,
+        decision: str = "auto",
     ):
         super().__init__(name=name, dtype=dtype)
         self.threshold = threshold
+        self.decision = one_of("decision", decision, DECISIONS)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Counts the pairs of one batch; a pair weighs the mean of its rows' weights."""
         y_pred = ops.convert_to_tensor(y_pred)
         self._check(y_pred.shape)
-        pairs = ops.reshape(top1(y_pred, self.threshold), (-1, 2))
-        agree = ops.cast(ops.equal(pairs[:, 0], pairs[:, 1]), self.dtype)
-        unknown = ops.any(ops.reshape(ops.any(ops.isnan(y_pred), axis=-1), (-1, 2)), axis=-1)
+        decided = top1(y_pred, self.threshold)
+        pairs = ops.reshape(decided, (-1, 2, *decided.shape[1:]))
+        agree = ops.cast(decided_alike(pairs[:, 0], pairs[:, 1]), self.dtype)
+        unknown = ops.any(ops.isnan(y_pred), axis=-1)
+        if self.decision == "auto" and self._may_be_multi_hot(y_true, y_pred):
+            sums = ops.sum(ops.cast(y_true, "float32"), axis=-1)
+            unknown = ops.logical_or(unknown, ops.abs(sums - 1) > _ROUNDING)
+        unknown = ops.any(ops.reshape(unknown, (-1, 2)), axis=-1)
         agree = ops.where(unknown, ops.cast(np.nan, self.dtype), agree)
         if sample_weight is not None:
             weights = ops.cast(ops.convert_to_tensor(sample_weight), self.dtype)
             sample_weight = ops.mean(ops.reshape(weights, (-1, 2)), axis=-1)
         super().update_state(agree, sample_weight)
+
+    @staticmethod
+    def _may_be_multi_hot(y_true, y_pred):
+        shape = getattr(y_true, "shape", ())
+        return len(shape) == 2 and shape[1] == y_pred.shape[1] > 1
 
     def _check(self, shape):
         if len(shape) != 2 or (shape[0] or 0) % 2:
@@ -66,16 +90,18 @@ class ShiftConsistencyMetric(keras.metrics.Mean):
                 "Predictions must be of shape (batch, classes), two consecutive rows for each "
                 f"image, as `ShiftPairs` makes them. Received: shape={tuple(shape)}"
             )
-        if (shape[1] == 1) != (self.threshold is not None):
+        by_threshold = shape[1] == 1 or self.decision == "threshold"
+        if by_threshold != (self.threshold is not None):
             raise ValueError(
                 "`threshold` must be given for a model of one output (0.5 after a sigmoid, 0.0 for "
-                "logits), and only for such a one. Received: "
-                f"threshold={self.threshold} for predictions of shape {tuple(shape)}"
+                'logits) or, with decision="threshold", a multi-label one, and only for such a '
+                f"one. Received: threshold={self.threshold}, decision={self.decision!r} for "
+                f"predictions of shape {tuple(shape)}"
             )
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "threshold": self.threshold}
+        return {**super().get_config(), "threshold": self.threshold, "decision": self.decision}
 
 
 class ShiftPairs(keras.utils.PyDataset):
@@ -104,7 +130,9 @@ class ShiftPairs(keras.utils.PyDataset):
     Example:
         >>> images, labels = keras_gappos.data.load("digits", "test")
         >>> model = keras_gappos.models.gapnet((8, 8, 1), num_outputs=10, width=4)
-        >>> model.compile(metrics=["accuracy", keras_gappos.analysis.ShiftConsistencyMetric()])
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> metrics = ["accuracy", keras_gappos.analysis.ShiftConsistencyMetric()]
+        >>> model.compile(loss=loss, metrics=metrics)
         >>> pairs = keras_gappos.analysis.ShiftPairs(images / 255, labels, max_shift=2)
         >>> sorted(model.evaluate(pairs, verbose=0, return_dict=True))
         ['accuracy', 'loss', 'shift_consistency']

@@ -8,13 +8,19 @@ from typing import Any
 
 import numpy as np
 
+COLLAPSED = (
+    "The model decides for the same {} on all {} images and under all shifts, so its consistency "
+    "says nothing: it may have collapsed in training"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class ConsistencyResult:
     """Shift consistency of a classifier, and its accuracy under shifts where labels were given.
 
     Attributes:
-        consistency: percent of pairs of shifts under which the top-1 class is the same.
+        consistency: percent of pairs of shifts under which the decision is the same: the top-1
+            class or, of a multi-label classifier, the whole label set.
         stderr: standard error of `consistency`, in percentage points; NaN if only one value
             was seen. Over images for "random" and "exact"; over batches and pairs for "aps" and
             "crop", whose images in a batch share their shifts.
@@ -26,6 +32,9 @@ class ConsistencyResult:
         row_offsets: offset down of each row of the map, in pixels.
         column_offsets: offset to the right of each column of the map, in pixels.
         num_images: number of images.
+        num_predicted_classes: number of different classes, or label sets, that were decided for
+            under any shift. A network that has collapsed to one is fully consistent.
+        agreement_of: what must be the same: `"top-1 class"` or `"label set"`.
         settings: dictionary of all settings needed to repeat the measurement.
     """
 
@@ -38,6 +47,8 @@ class ConsistencyResult:
     row_offsets: tuple[int, ...] = dataclasses.field(repr=False)
     column_offsets: tuple[int, ...] = dataclasses.field(repr=False)
     num_images: int
+    num_predicted_classes: int
+    agreement_of: str
     settings: dict
 
     def to_dict(self) -> dict:
@@ -90,7 +101,8 @@ class ConsistencyResult:
         )
         axes.set_facecolor("lightgrey")  # shifts that were never drawn
         bar = axes.figure.colorbar(drawn, ax=axes)
-        bar.set_label("top-1 accuracy (%)", fontsize=15)
+        measured = "top-1" if self.agreement_of == "top-1 class" else "label set"
+        bar.set_label(f"{measured} accuracy (%)", fontsize=15)
         bar.ax.tick_params(labelsize=14)
         crop = self.settings["protocol"] == "crop"
         names = ("crop from the left", "crop from the top") if crop else ("right", "down")
@@ -106,30 +118,34 @@ class ConsistencyResult:
 
 
 class ConsistencyCounts:
-    """Counts agreements and correct answers, batch by batch; memory does not grow with the images.
+    """Counts agreements and correct answers, batch by batch.
+
+    Memory does not grow with the images, but with the number of different label sets.
 
     Args:
         plan: the `ShiftPlan` that drew the shifts.
-        classes: number of classes.
+        classes: number of classes, or of labels.
     """
 
     def __init__(self, plan, classes):
         self._plan, self._classes = plan, classes
         self._images = 0
+        self._predicted = set()
         self._agreement = _Moments()
         self._pairs = np.zeros(plan.pairs or 0)
         grid = (len(plan.rows), len(plan.columns))
         self._correct, self._drawn = np.zeros(grid), np.zeros(grid)
         self._always_correct = 0
-        self._labelled = None
+        self._labelled, self._agreement_of = None, "top-1 class"
 
     def add(self, views, decided, labels=None):
         """Counts one batch.
 
         Args:
             views: int array `(views, batch, 2)` of offsets, as the plan draws them.
-            decided: int array `(views, batch)` of the classes under these.
-            labels: int array `(batch,)`, or `None`.
+            decided: int array `(views, batch)` of the classes under these, or
+                `(views, batch, classes)` of label sets.
+            labels: int array `(batch,)`, or `(batch, classes)` of label sets, or `None`.
 
         Raises:
             ValueError: if some batches have labels and others have none.
@@ -138,8 +154,13 @@ class ConsistencyCounts:
             raise ValueError("`images` must have labels in every batch or in none")
         self._labelled = labels is not None
         self._images += decided.shape[1]
+        self._predicted |= distinct_decisions(decided)
+        classes = self._classes
+        if decided.ndim == 3:
+            self._agreement_of = "label set"
+            decided, labels, classes = number_label_sets(decided, labels)
         if self._plan.protocol == "exact":
-            self._agreement.add(agreement_of_random_pairs(decided, self._classes))
+            self._agreement.add(agreement_of_random_pairs(decided, classes))
         else:
             self._add_pairs(decided[0::2] == decided[1::2])
         if labels is not None:
@@ -176,8 +197,42 @@ class ConsistencyCounts:
             row_offsets=tuple(self._plan.rows),
             column_offsets=tuple(self._plan.columns),
             num_images=self._images,
+            num_predicted_classes=len(self._predicted),
+            agreement_of=self._agreement_of,
             settings=settings,
         )
+
+
+def distinct_decisions(decided):
+    """The different classes, or label sets as bytes, among the decisions that a batch got.
+
+    Args:
+        decided: as in `ConsistencyCounts.add`.
+    """
+    if decided.ndim == 2:
+        return set(np.unique(decided).tolist())
+    return set(map(bytes, np.unique(_packed(decided), axis=0)))
+
+
+def _packed(sets):
+    return np.packbits(sets.reshape(-1, sets.shape[-1]).astype(bool), axis=1)
+
+
+def number_label_sets(decided, labels):
+    """Numbers the label sets of a batch, so that they count as classes.
+
+    Args:
+        decided: int array `(views, batch, classes)` of 0 and 1.
+        labels: int array `(batch, classes)` of 0 and 1, or `None`.
+
+    Returns:
+        `(decided, labels, count)`: int arrays `(views, batch)` and `(batch,)`, or `None`, of
+        numbers in [0, count).
+    """
+    sets = decided if labels is None else np.concatenate([decided, labels[None]])
+    kinds, numbers = np.unique(_packed(sets), axis=0, return_inverse=True)
+    numbers = numbers.reshape(sets.shape[:2])
+    return numbers[: len(decided)], None if labels is None else numbers[-1], len(kinds)
 
 
 def agreement_of_random_pairs(decided, classes):

@@ -47,7 +47,7 @@ class ShiftedTop1:
             self._shift(images, keras.KerasTensor((None, 2), dtype="int32"))
 
     def decide(self, images: np.ndarray, views: np.ndarray) -> Iterator[np.ndarray]:
-        """The classes of a batch under each of several offsets.
+        """The classes, or label sets, of a batch under each of several offsets.
 
         Args:
             images: array `(batch, height, width, channels)`.
@@ -55,7 +55,7 @@ class ShiftedTop1:
                 them.
 
         Yields:
-            int32 array `(batch,)` for each view.
+            int32 array `(batch,)` for each view; `(batch, classes)` for label sets.
 
         Raises:
             ValueError: if the classifier gives NaN.

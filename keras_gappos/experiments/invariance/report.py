@@ -13,6 +13,7 @@ from keras_gappos.experiments.engine.markdown import (
     write_files,
 )
 from keras_gappos.experiments.invariance.figure import STYLES, draw, name_of
+from keras_gappos.tuning.objective import collapse_mark
 
 # Islam et al., ICCV 2021, table of AugShift: ResNet-18; (top-1 %, consistency %).
 PAPER = {
@@ -92,11 +93,11 @@ def _trials(rows):
 def _method_line(row):
     paper = PAPER.get(row["dataset"], {}).get(row["method"])
     papers = ("", "") if paper is None else (f"{value:.1f}" for value in paper)
-    return [name_of(row), *_scores(row), *papers]
+    return [name_of(row) + collapse_mark(row), *_scores(row), *papers]
 
 
 def _trial_line(row):
-    return [f"{row['consistency_weight']:g}", *_scores(row)]
+    return [f"{row['consistency_weight']:g}{collapse_mark(row)}", *_scores(row)]
 
 
 def _scores(row):

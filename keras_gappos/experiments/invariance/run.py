@@ -27,7 +27,7 @@ from keras_gappos.experiments.engine.experiment import TRAIN_COST, Experiment, J
 from keras_gappos.experiments.invariance import report, zoo_entry
 from keras_gappos.experiments.invariance.networks import build_network, trained_model
 from keras_gappos.experiments.invariance.settings import METHODS, InvarianceSettings
-from keras_gappos.tuning.objective import best_first, score_above_floor
+from keras_gappos.tuning.objective import best_first, is_collapsed, score_above_floor
 
 _TEST_BATCHES = 4  # training batches in one test batch, which keeps no gradients
 
@@ -155,10 +155,10 @@ class Invariance(Experiment):
 
         Returns:
             A dictionary with `top1`, `consistency_random`, `consistency_exact`,
-            `accuracy_over_shifts` (mean over all shifts) and `worst_case` (correct under all of
-            them), in percent, `consistency_random_stderr` and `consistency_exact_stderr` in
-            percentage points, and `accuracy_map` (a row for each shift down, a column for each
-            shift right).
+            `accuracy_over_shifts` (mean over all shifts) and `worst_case` (worst-case accuracy:
+            correct under all of them), in percent, `consistency_random_stderr` and
+            `consistency_exact_stderr` in percentage points, `num_predicted_classes` (predicted at
+            all), and `accuracy_map` (a row for each shift down, a column for each shift right).
         """
         settings = self.settings
         _, _, images, labels, _ = self._split(key)
@@ -188,6 +188,7 @@ class Invariance(Experiment):
             "consistency_exact_stderr": exact.to_dict()["stderr"],
             "accuracy_over_shifts": exact.accuracy,
             "worst_case": exact.worst_case,
+            "num_predicted_classes": random.num_predicted_classes,
             "accuracy_map": np.round(exact.accuracy_map, 2).tolist(),
         }
 
@@ -201,17 +202,20 @@ def choose_weight(rows, tolerance):
     """The consistency weight of the most consistent row among those that are accurate enough.
 
     Args:
-        rows: validation rows, with `consistency_weight`, `top1` and `consistency_exact`.
+        rows: validation rows, with `consistency_weight`, `top1`, `consistency_exact` and, except in
+            older results, `num_predicted_classes`.
         tolerance: how far `top1` may be below the best one, in percentage points.
 
     Returns:
-        The weight; of two that are equally consistent, the smaller one.
+        The weight; of two that are equally consistent, the smaller one. Never that of a network
+        that has collapsed to one class, unless all have.
     """
     top1, consistencies = (
         [row[name] / 100 for row in rows] for name in ("top1", "consistency_exact")
     )
     weights = [row["consistency_weight"] for row in rows]
-    return weights[best_first(score_above_floor(top1, consistencies, tolerance), weights)[0]]
+    scores = score_above_floor(top1, consistencies, tolerance, list(map(is_collapsed, rows)))
+    return weights[best_first(scores, weights)[0]]
 
 
 def _image_cost(key):

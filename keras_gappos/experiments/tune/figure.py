@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from keras_gappos.tuning.augshift import AUGSHIFT_SPACE
+from keras_gappos.tuning.objective import is_collapsed
 from keras_gappos.tuning.space import Range
 
 if TYPE_CHECKING:
@@ -36,8 +37,12 @@ def setting_text(value: object) -> str:
 
 
 def pareto_front(rows: list[dict]) -> list[dict]:
-    """The completed trials that no other trial dominates, by increasing accuracy."""
+    """The completed trials that no other trial dominates, by increasing accuracy.
+
+    Networks that have collapsed to one class are left out.
+    """
     front: list[dict] = []
+    rows = [row for row in rows if not is_collapsed(row)]
     for row in sorted(rows, key=lambda row: [row[name] for name in _SCORES], reverse=True):
         if not front or row["val_shift_consistency"] > front[-1]["val_shift_consistency"]:
             front.append(row)

@@ -24,6 +24,7 @@ def rows_of(oracle: ResumableOracle) -> list[dict]:
             "continues": None if before is None else int(before),
             "val_accuracy": _percent(trial, "val_accuracy"),
             "val_shift_consistency": _percent(trial, "val_shift_consistency"),
+            **_predicted_classes(trial),
             "score": trial.score,
             **{key: record[key] for key in ("seconds", "starts", "worker", "started")},
             "message": last_line(trial.message),
@@ -31,6 +32,13 @@ def rows_of(oracle: ResumableOracle) -> list[dict]:
 
     ended = [trial for trial in oracle.trials.values() if trial.status in _ENDED]
     return sorted(map(row, ended), key=lambda row: row["trial"])
+
+
+def _predicted_classes(trial):
+    if trial.status != "COMPLETED" or not trial.metrics.exists("val_num_predicted_classes"):
+        return {}
+    count = trial.metrics.get_last_value("val_num_predicted_classes")
+    return {"num_predicted_classes": int(count)}
 
 
 def _percent(trial, metric):

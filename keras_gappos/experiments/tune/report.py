@@ -18,7 +18,13 @@ from keras_gappos.experiments.engine.results import command_line
 from keras_gappos.experiments.invariance.settings import InvarianceSettings
 from keras_gappos.experiments.tune.figure import draw, setting_label, setting_text, trained_further
 from keras_gappos.tuning.augshift import AUGSHIFT_SPACE
-from keras_gappos.tuning.objective import ABOVE_FLOOR, best_first, objective_scores
+from keras_gappos.tuning.objective import (
+    ABOVE_FLOOR,
+    best_first,
+    collapse_mark,
+    is_collapsed,
+    objective_scores,
+)
 
 METHODS = {"stride": "augshift", "blur": "augshift_blurpool", "polyphase": "augshift_aps"}
 _TERMINAL = 80  # columns
@@ -35,6 +41,8 @@ _MERITS = {
 
 def rank_trials(rows: list[dict], objective: str, tolerance: float) -> list[dict]:
     """The completed trials, best first; of equal ones, the earlier comes first.
+
+    Networks that have collapsed to one class come last.
 
     Args:
         rows: the search's rows.
@@ -55,11 +63,12 @@ def accuracy_floor(ranked: list[dict], objective: str, tolerance: float) -> floa
     """
     if objective != ABOVE_FLOOR or not ranked:
         return None
-    return max(row["val_accuracy"] for row in ranked) - tolerance
+    counting = [row for row in ranked if not is_collapsed(row)] or ranked
+    return max(row["val_accuracy"] for row in counting) - tolerance
 
 
 def below_floor(ranked: list[dict], objective: str, tolerance: float) -> set[int]:
-    """Numbers of the completed trials whose accuracy is below the floor."""
+    """Numbers of the completed trials that are below the floor, or collapsed to one class."""
     scores = _scores(ranked, objective, tolerance)
     return {row["trial"] for row, score in zip(ranked, scores) if score < 0}
 
@@ -165,7 +174,8 @@ def table(results: dict) -> str:
 def _scores(rows, objective, tolerance):
     names = ("val_accuracy", "val_shift_consistency")
     accuracies, consistencies = ([row[name] / 100 for row in rows] for name in names)
-    return objective_scores(objective, accuracies, consistencies, tolerance)
+    collapsed = list(map(is_collapsed, rows))
+    return objective_scores(objective, accuracies, consistencies, tolerance, collapsed)
 
 
 def _names(rows):
@@ -221,7 +231,10 @@ def _columns(trials, names):
         ),
         ["epochs", *(str(row["epochs"]) for row in trials)],
         ["accuracy %", *(f"{row['val_accuracy']:.2f}" for row in trials)],
-        ["consistency %", *(f"{row['val_shift_consistency']:.2f}" for row in trials)],
+        [
+            "consistency %",
+            *(f"{row['val_shift_consistency']:.2f}{collapse_mark(row)}" for row in trials),
+        ],
     ]
 
 

@@ -18,7 +18,13 @@ import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_gappos.files import write_json
-from keras_gappos.tuning.objective import ABOVE_FLOOR, best_first, score_above_floor
+from keras_gappos.tuning.objective import (
+    ABOVE_FLOOR,
+    best_first,
+    is_collapsed,
+    objective_scores,
+    score_above_floor,
+)
 
 _MAX_LOSSES = 3  # lost workers of one trial before it counts as failed
 _FIRST_FAILURES = 5  # the search ends if the first trials all fail, this many
@@ -140,7 +146,10 @@ class ResumableOracle:
                 self._losses[trial_id] -= 1  # it may have ended with the chief
 
     def score_trial(self, trial):
-        """Scores by the objective; with a floor, rescores the trials of the same length."""
+        """Scores by the objective; with a floor, rescores the trials of the same length.
+
+        A network that has collapsed to one class scores below all others, whatever the objective.
+        """
         if not np.isfinite(self._objective_values(trial)).all():
             trial.score = float("nan")  # KerasTuner then counts it as failed
             trial.message = f"{self.objective.name} is not a finite number."
@@ -148,6 +157,9 @@ class ResumableOracle:
         super().score_trial(trial)
         if self.objective.name == ABOVE_FLOOR:
             self._score_above_floor(trial)
+        else:
+            objective, score, collapsed = self.objective.name, [trial.score], [_collapsed(trial)]
+            (trial.score,) = objective_scores(objective, score, score, 0.0, collapsed).tolist()
 
     def _score_above_floor(self, trial):
         epochs = trial.hyperparameters.values.get("tuner/epochs")
@@ -278,7 +290,7 @@ class ResumableOracle:
 
     def _floor_scores(self, trials):
         values = np.reshape([self._objective_values(trial) for trial in trials], (-1, 2))
-        return score_above_floor(*values.T, self.tolerance).tolist()
+        return score_above_floor(*values.T, self.tolerance, list(map(_collapsed, trials))).tolist()
 
     def _remove_old_weights(self):
         """Removes the networks that are neither among the best nor may be trained further."""
@@ -288,6 +300,12 @@ class ResumableOracle:
         for trial_id in set(self.end_order) - wanted:
             with contextlib.suppress(OSError):
                 (pathlib.Path(self._get_trial_dir(trial_id)) / WEIGHTS).unlink()
+
+
+def _collapsed(trial):
+    metrics, name = trial.metrics, "val_num_predicted_classes"
+    count = metrics.get_last_value(name) if metrics.exists(name) else None
+    return is_collapsed({"num_predicted_classes": count})
 
 
 def last_line(message: str | None) -> str | None:

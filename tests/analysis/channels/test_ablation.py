@@ -189,6 +189,20 @@ def test_sweep_of_a_classifier_by_hand():
     assert rows[4]["top1_std"] is None and rows[4]["region"] == "whole"
 
 
+def test_the_default_baselines_follow_what_is_given():
+    net = classifier()
+    channels = list(range(net.layers[-2].input.shape[-1]))
+    ranking = rank_channels(net, IMAGES)
+    for given, names in (
+        (channels, ["ranking", "random"]),
+        ({"a": channels, "b": channels[::-1]}, ["a", "b", "random"]),
+        (ranking, ["overall", "random", "most_active"]),
+        ({"a": channels, "b": ranking}, ["a", "b", "random", "most_active"]),
+    ):
+        rows = ablation_sweep(net, IMAGES, LABELS, given, [1], draws=1)
+        assert [row["ranking"] for row in rows] == names
+
+
 def test_the_part_before_the_feature_map_runs_once_for_each_batch():
     @keras.saving.register_keras_serializable("test")
     class Counting(layers.Layer):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_gappos.analysis import ChannelRanking, mean_color, rank_channels
+from keras_gappos.analysis import ChannelRanking, ablate, mean_color, rank_channels
 
 matplotlib.use("Agg")
 
@@ -246,7 +246,52 @@ def test_a_model_without_a_graph_is_refused():
 
 
 def test_a_model_without_pooling_is_refused_with_its_layers_names():
-    net = keras.Sequential([keras.Input((4, 4, 1)), layers.Conv2D(2, 1, name="conv")])
-    with pytest.raises(ValueError, match=r"model with layers \['conv'\]"):
+    conv = layers.Conv2D(2, 1, name="conv")
+    net = keras.Sequential([keras.Input((4, 4, 1)), conv, layers.Flatten(name="flat")])
+    with pytest.raises(ValueError, match=r"model with layers \['conv', 'flat'\]"):
         rank_channels(net, IMAGES)
     assert len(rank_channels(net, IMAGES, latent="conv").channels) == 2
+
+
+def test_the_error_of_a_deep_model_lists_its_last_layers():
+    stack = [layers.Conv2D(2, 1, name=f"conv{number}") for number in range(300)]
+    net = keras.Sequential([keras.Input((4, 4, 1)), *stack, layers.Flatten(name="flat")])
+    listed = r"301 layers, the last of them \['conv281'.*'flat'\]"
+    with pytest.raises(ValueError, match=listed) as error:
+        rank_channels(net, IMAGES)
+    assert len(str(error.value)) < 500
+
+
+def without_top(nested, operation):
+    """As the models of `keras.applications` with `include_top=False`, pooling="gap" left out."""
+    inputs = keras.Input((4, 4, 1))
+    features = layers.Identity(name="map")(ops.multiply(inputs, PLACES))
+    features = ops.relu(features) if operation else features
+    net = keras.Model(inputs, features, name="backbone")
+    return keras.Sequential([keras.Input((4, 4, 1)), net]) if nested else net
+
+
+@pytest.mark.parametrize("operation", [False, True])
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_only_output_is_the_feature_map_of_a_model_without_a_top(nested, operation):
+    net = without_top(nested, operation)
+    expected = rank_channels(position_net(), IMAGES, "left")
+    ranking = rank_channels(net, IMAGES, "left")
+    np.testing.assert_allclose(ranking.scores, expected.scores, atol=1e-6)
+    assert operation or ranking.settings["latent"] == "map"
+    off = [LEFT, ALL]
+    outputs = ablate(net, off).predict_on_batch(IMAGES)
+    kept = np.delete(np.arange(6), off)
+    assert not outputs[..., off].any()
+    np.testing.assert_array_equal(outputs[..., kept], net.predict_on_batch(IMAGES)[..., kept])
+
+
+def test_the_repr_shows_the_best_channels_and_what_they_are_best_at():
+    ranking = rank_channels(position_net(), IMAGES, "left", divide_by_activity=True)
+    best = ", ".join(map(str, ranking.channels))
+    assert repr(ranking) == (
+        f"ChannelRanking(best: {best}; region='left', method='region', latent='gap', "
+        "divide_by_activity=True, num_images=5)"
+    )
+    many = ChannelRanking(tuple(range(512)), (0.0,) * 512, (0.0,) * 512, 9, ranking.settings)
+    assert "best: 0, 1, 2, 3, 4, 5, 6, 7, ... of 512; " in repr(many) and len(repr(many)) < 200

@@ -59,10 +59,48 @@ def test_it_is_the_consistency_of_each_epochs_classifier(wrap):
     assert after.logs[0] != after.logs[1]
 
 
+def test_a_network_that_ends_with_one_class_is_told():
+    name = "val_num_predicted_classes"
+    network = small()
+    network.trainable = False
+    history = fit(compiled(network), ShiftConsistencyCallback(HELD_OUT, 1), epochs=1)
+    assert 2 <= history[name][0] <= 10
+    network.layers[-1].bias.assign([99.0] + [0.0] * 9)
+    with pytest.warns(UserWarning, match="the same class on all .* images") as warnings:
+        history = fit(compiled(network), ShiftConsistencyCallback(HELD_OUT, 1))
+    assert history[name] == [1, 1] and history[NAME] == [1.0, 1.0]
+    assert sum("says nothing" in str(warning.message) for warning in warnings) == 1
+
+
 def test_an_early_stopping_after_it_goes_by_it():
     stop = keras.callbacks.EarlyStopping(NAME, min_delta=2.0, patience=1, mode="max")
     history = fit(compiled(small()), ShiftConsistencyCallback(HELD_OUT, 1), stop, epochs=5)
     assert len(history[NAME]) == 2  # no epoch improves a share by 2
+
+
+def fit_one_hot(model, callback):
+    labels = keras.utils.to_categorical(LABELS, 10)
+    return model.fit(IMAGES, labels, verbose=0, callbacks=[callback]).history
+
+
+@pytest.mark.parametrize("wrap", [lambda network: network, lambda n: kg.AugShift(n, 1, seed=0)])
+def test_the_loss_of_the_training_says_that_label_sets_count(wrap):
+    network = small()
+    model = wrap(network)
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    history = fit_one_hot(model, ShiftConsistencyCallback(HELD_OUT, 2, limit=20))
+    arguments = {"max_shift": 2, "threshold": 0.0, "decision": "threshold"}
+    assert history[NAME] == pytest.approx([consistency(network, HELD_OUT[:20], **arguments) / 100])
+
+
+def test_a_regression_has_no_consistency():
+    model = small()
+    model.compile("sgd", "mse")
+    callback = ShiftConsistencyCallback(HELD_OUT, 2, limit=20)
+    with pytest.raises(ValueError, match="mean_squared_error: it looks like a regression"):
+        fit_one_hot(model, callback)
+    counted = ShiftConsistencyCallback(HELD_OUT, 2, limit=20, decision="argmax")
+    assert NAME in fit_one_hot(model, counted)
 
 
 def test_it_can_be_copied_and_used_again():
@@ -86,6 +124,7 @@ def test_it_can_be_copied_and_used_again():
         ({"pairs": 0}, "`pairs` must be an integer of at least 1"),
         ({"batch_size": 0}, "`batch_size` must be an integer of at least 1"),
         ({"seed": None}, "`seed` must be an integer of at least 0"),
+        ({"decision": "argmx"}, "`decision` must be one of"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

@@ -126,6 +126,44 @@ def test_a_shift_invariant_model_is_fully_consistent_under_roll(protocol):
     assert len(set(model.predict_on_batch(IMAGES).argmax(axis=1))) > 1
 
 
+@pytest.mark.parametrize(
+    ("outputs", "arguments", "warned"),
+    [
+        (3, {}, "the same top-1 class on all 7 images"),
+        (3, {"protocol": "exact"}, "the same top-1 class"),
+        (1, {"threshold": 0.5}, "the same top-1 class"),
+        (3, {"decision": "threshold", "threshold": 0.5}, "the same label set"),
+    ],
+)
+def test_a_model_that_decides_for_one_class_is_told(outputs, arguments, warned):
+    model = position_dependent_net(outputs)
+    several = shift_consistency(model, IMAGES, max_shift=1, **arguments)
+    assert 2 <= several.num_predicted_classes <= 8
+    model.layers[-1].bias.assign([50.0, *[-50.0] * (outputs - 1)])
+    with pytest.warns(UserWarning, match=warned) as warnings:
+        result = shift_consistency(model, IMAGES, max_shift=1, batch_size=2, **arguments)
+    assert len(warnings) == 1 and warnings[0].filename == __file__
+    assert (result.consistency, result.num_predicted_classes) == (100, 1)
+    assert result.to_dict()["num_predicted_classes"] == 1
+    one = shift_consistency(model, IMAGES[:1], max_shift=1, **arguments)
+    assert one.num_predicted_classes == 1  # which says nothing of one image
+
+
+@pytest.mark.parametrize("protocol", ["random", "exact"])
+def test_the_predicted_classes_are_counted_over_all_images_and_shifts(protocol):
+    decided = classes_under_all_shifts(position_dependent_net(9), IMAGES, 1)
+    arguments = {"max_shift": 1, "pairs": 200, "batch_size": 3}
+    result = shift_consistency(position_dependent_net(9), IMAGES, protocol, **arguments)
+    assert result.num_predicted_classes == len(np.unique(decided)) > 3
+    sets = shift_consistency(
+        position_dependent_net(9, "sigmoid"), IMAGES, protocol, **arguments
+    ).num_predicted_classes
+    span = range(-1, 2)
+    shifted = [shift_by_hand(IMAGES, down, right) for down in span for right in span]
+    logits = np.concatenate([position_dependent_net(9).predict_on_batch(x) for x in shifted])
+    assert sets == len(np.unique(logits > 0, axis=0))
+
+
 def test_logits_and_probabilities_agree():
     def measure(activation):
         model = position_dependent_net(activation=activation)
@@ -146,6 +184,108 @@ def test_a_model_of_one_output_is_read_at_a_threshold():
     assert 40 < probabilities.consistency < 100
     assert probabilities.consistency == logits.consistency
     np.testing.assert_array_equal(probabilities.accuracy_map, logits.accuracy_map)
+
+
+def test_a_multi_label_model_is_consistent_where_its_whole_label_set_is():
+    model = position_dependent_net(5, "sigmoid")
+    span = range(-1, 2)
+    shifted = [shift_by_hand(IMAGES, down, right) for down in span for right in span]
+    sets = np.stack([model.predict_on_batch(batch) > 0.5 for batch in shifted])
+    result = shift_consistency(model, IMAGES, "exact", max_shift=1, labels=sets[4].astype("int8"))
+    pairs = (sets[:, None] == sets[None, :]).all(axis=-1).mean(axis=(0, 1))
+    assert result.consistency == pytest.approx(100 * pairs.mean())
+    assert result.stderr == pytest.approx(100 * pairs.std(ddof=1) / np.sqrt(len(IMAGES)))
+    assert result.accuracy == pytest.approx(100 * (sets == sets[4]).all(axis=-1).mean())
+    assert result.worst_case == pytest.approx(100 * (sets == sets[4]).all(axis=(0, 2)).mean())
+    assert result.agreement_of == result.to_dict()["agreement_of"] == "label set"
+    assert result.plot().figure.axes[1].get_ylabel() == "label set accuracy (%)"
+    top1 = shift_consistency(model, IMAGES, "exact", max_shift=1, decision="argmax")
+    assert top1.agreement_of == "top-1 class" and top1.consistency > result.consistency
+    many = shift_consistency(model, IMAGES, max_shift=1, pairs=300, batch_size=3)
+    assert many.consistency == pytest.approx(result.consistency, abs=3 * 50 / np.sqrt(2100))
+
+
+SIGMOID, SOFTMAX = "sigmoid", "softmax"
+BCE = keras.losses.BinaryCrossentropy
+CCE = keras.losses.SparseCategoricalCrossentropy
+
+
+class OwnLoss(BCE):
+    """A loss of the user's."""
+
+
+def operation_at_the_end():
+    net = position_dependent_net()
+    return keras.Model(net.inputs, ops.sigmoid(net.outputs[0]))
+
+
+def passing_on():
+    net = position_dependent_net(activation=SIGMOID)
+    return keras.Sequential([net, keras.layers.Activation("linear", dtype="float32")])
+
+
+def subclassed():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.net = position_dependent_net()
+
+        def call(self, images):
+            return self.net(images)
+
+    return Net()
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "threshold"),
+    [
+        (None, None, None),
+        (None, CCE(from_logits=True), None),
+        (None, "poisson", None),
+        (SOFTMAX, "mse", None),
+        (SOFTMAX, "binary_crossentropy", None),
+        (SIGMOID, "categorical_crossentropy", None),
+        (SIGMOID, None, 0.5),
+        (SIGMOID, "bce", 0.5),
+        (SIGMOID, "binary_focal_crossentropy", 0.5),
+        (None, keras.losses.binary_crossentropy, 0.5),
+        (None, BCE(from_logits=True), 0.0),
+        (None, [OwnLoss(from_logits=True)], 0.0),
+        (operation_at_the_end, None, 0.5),
+        (passing_on, None, 0.5),
+        (subclassed, BCE(from_logits=True), 0.0),
+        (subclassed, None, None),
+        (None, "mse", ValueError),
+        (None, keras.losses.Huber(), ValueError),
+        (None, keras.losses.mean_absolute_error, ValueError),
+        (SIGMOID, keras.losses.MeanSquaredError(), ValueError),
+        (subclassed, "mae", ValueError),
+    ],
+)
+def test_the_head_says_how_a_model_of_several_outputs_decides(model, loss, threshold):
+    model = model() if callable(model) else position_dependent_net(activation=model)
+    if loss is not None:
+        model.compile("sgd", loss)
+    if threshold is ValueError:
+        with pytest.raises(ValueError, match=r"`model` is compiled with the loss .*decision="):
+            shift_consistency(model, IMAGES, max_shift=1)
+        threshold = None
+        result = shift_consistency(model, IMAGES, max_shift=1, decision="argmax")
+    else:
+        result = shift_consistency(model, IMAGES, max_shift=1)
+    expected = "argmax" if threshold is None else "threshold"
+    assert (result.settings["decision"], result.settings["threshold"]) == (expected, threshold)
+
+
+def test_the_loss_says_how_a_model_of_one_output_decides():
+    model = position_dependent_net(1)
+    model.compile("sgd", BCE(from_logits=True))
+    assert shift_consistency(model, IMAGES, max_shift=1).settings["threshold"] == 0.0
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="loss mean_squared_error: it looks like a regression"):
+        shift_consistency(model, IMAGES, max_shift=1)
+    result = shift_consistency(model, IMAGES, max_shift=1, threshold=0.25)
+    assert result.settings["threshold"] == 0.25
 
 
 class Batches(keras.utils.PyDataset):
@@ -239,6 +379,7 @@ def test_the_result_is_ready_for_json_and_says_how_it_was_made():
         "image_shape": [6, 6, 1],
         "batch_size": 128,
         "seed": 5,
+        "decision": "argmax",
         "threshold": None,
         "model": model.name,
         "backend": keras.backend.backend(),
@@ -364,7 +505,12 @@ def channels_first():
         ({"model": two_outputs()}, r"one output .*shape \[\(None, 2\), \(None, 3\)\]"),
         ({"model": two_inputs()}, "`model` must take images alone"),
         ({"model": channels_first()}, r"`model` must take .*, channels\).*'channels_first'"),
-        ({"model": feature_map()}, r"\[\(None, 4, 4, 2\)\]"),
+        ({"model": feature_map()}, r"segmentation_scores.*\[\(None, 4, 4, 2\)\]"),
+        ({"decision": "argmx"}, "`decision` must be one of .*Did you mean 'argmax'"),
+        ({"model": position_dependent_net(1), "decision": "argmax"}, "`decision` must be .*one"),
+        ({"decision": "threshold"}, "`threshold` must be given .*0.0 for logits"),
+        ({"labels": np.eye(3)[LABELS] + np.eye(3)[0] > 0}, "multi-hot.*decision=.threshold"),
+        ({"labels": LABELS, "decision": "threshold", "threshold": 0.0}, "multi-hot, .*argmax"),
         ({"model": nan_model()}, "gives NaN"),
         ({"model": lambda images: images}, "`model` must be a keras.Model"),
         ({"images": [IMAGES, (IMAGES, LABELS)]}, "labels in every batch or in none"),

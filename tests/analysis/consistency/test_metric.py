@@ -119,6 +119,42 @@ def test_a_prediction_that_is_not_a_number_is_not_an_agreement():
     assert np.isnan(float(metric.result()))
 
 
+MULTI_HOT = RNG.integers(0, 2, (30, 3))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_label_sets_agree_as_a_whole(jit_compile):
+    metric = ShiftConsistencyMetric(0.0, decision="threshold")
+    model = compiled_net()
+    model.compile(
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[metric],
+        jit_compile=jit_compile,
+    )
+    pairs = ShiftPairs(IMAGES, MULTI_HOT, max_shift=2, batch_size=8, seed=3)
+    logs = model.evaluate(pairs, verbose=0, return_dict=True)
+    expected = shift_consistency(model, IMAGES, max_shift=2, pairs=1, seed=3, labels=MULTI_HOT)
+    assert expected.agreement_of == "label set" and 5 < expected.consistency < 95
+    assert 100 * logs["shift_consistency"] == pytest.approx(expected.consistency, rel=1e-5)
+    again = ShiftConsistencyMetric.from_config(metric.get_config())
+    assert (again.threshold, again.decision) == (0.0, "threshold")
+
+
+def test_the_top_class_of_a_multi_label_model_is_no_agreement():
+    def measured(labels, **arguments):
+        model = compiled_net()
+        model.compile(loss="mse", metrics=[ShiftConsistencyMetric(**arguments)])
+        pairs = ShiftPairs(IMAGES, labels, max_shift=2)
+        return model.evaluate(pairs, verbose=0, return_dict=True)["shift_consistency"]
+
+    one_hot = np.eye(3, dtype="float32")[LABELS]
+    expected = measured(one_hot)
+    assert np.isnan(measured(MULTI_HOT.astype("float32")))
+    assert (
+        0 < expected == measured(MULTI_HOT, decision="argmax") == measured(0.9 * one_hot + 1 / 30)
+    )
+
+
 @pytest.mark.parametrize(
     "shape, threshold, message",
     [

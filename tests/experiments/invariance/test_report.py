@@ -74,6 +74,15 @@ def test_the_table_has_the_methods_and_the_papers_figures_beside_ours(tmp_path):
     assert "```sh\nkeras-gappos run invariance --width 16\n```" in text
 
 
+def test_a_network_that_predicts_one_class_is_marked(tmp_path):
+    rows = [row("resnet18", num_predicted_classes=10), row("augshift", num_predicted_classes=1)]
+    trial = row("augshift", split="validation", consistency_weight=3.0, num_predicted_classes=1)
+    write_report(tmp_path, content([trial, *rows]))
+    table = cells((tmp_path / "table.md").read_text())
+    assert [line[0] for line in table[2:4]] == ["ResNet-18", "AugShift (one class)"]
+    assert table[-1][0] == "3 (one class)"
+
+
 def test_the_weights_on_trial_have_a_table_that_says_how_one_was_chosen(tmp_path):
     rows = [*TRIALS, row("augshift", consistency_weight=10.0)]
     write_report(tmp_path, content(rows))

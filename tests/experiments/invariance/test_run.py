@@ -194,8 +194,12 @@ def test_augshift_on_aps_is_a_polyphase_network(tmp_path):
     assert any("polyphase" in name for name in layers)
 
 
-def trial(weight, top1, consistency):
-    return {"consistency_weight": weight, "top1": top1, "consistency_exact": consistency}
+def trial(weight, top1, consistency, **more):
+    scores = {"top1": top1, "consistency_exact": consistency, **more}
+    return {"consistency_weight": weight, **scores}
+
+
+ONE_CLASS = {"num_predicted_classes": 1}
 
 
 @pytest.mark.parametrize(
@@ -205,6 +209,9 @@ def trial(weight, top1, consistency):
         ([trial(1, 90.0, 86.0), trial(10, 89.5, 85.0)], 1),
         ([trial(10, 90.0, 85.0), trial(1, 89.5, 85.0)], 1),  # equally good: the smaller one
         ([trial(5, 10.0, 100.0)], 5),
+        ([trial(1, 11.5, 60.0), trial(10, 11.5, 100.0, **ONE_CLASS)], 1),
+        ([trial(1, 11.0, 60.0, num_predicted_classes=9), trial(10, 11.5, 100.0, **ONE_CLASS)], 1),
+        ([trial(5, 11.5, 100.0, **ONE_CLASS)], 5),
     ],
 )
 def test_the_most_consistent_of_the_accurate_weights_is_chosen(rows, weight):

@@ -1,10 +1,14 @@
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console
 
-from keras_gappos.experiments.tune.figure import trained_further
+from keras_gappos.experiments.tune.figure import pareto_front, trained_further
 from keras_gappos.experiments.tune.report import (
     accuracy_floor,
     below_floor,
+    make_table,
     rank_trials,
     without_stages,
 )
@@ -27,6 +31,20 @@ def test_trials_are_ranked_by_the_objective(objective, tolerance, order):
     rows = [row(trial, *scores) for trial, scores in enumerate(SCORES)]
     ranked = rank_trials([*rows, failed(5)], objective, tolerance)
     assert [row["trial"] for row in ranked] == order
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_trial_that_predicts_one_class_is_last_marked_and_sets_no_floor(objective):
+    one_class = row(0, 82.0, 100.0, num_predicted_classes=1)
+    rows = [one_class, row(1, 80.0, 70.0), row(2, 70.0, 60.0, num_predicted_classes=10)]
+    ranked = rank_trials(rows, objective, 5.0)
+    assert [row["trial"] for row in ranked] == [1, 2, 0]
+    assert accuracy_floor(ranked, "consistency_above_floor", 5.0) == 75.0
+    assert below_floor(ranked, "consistency_above_floor", 5.0) == {0, 2}
+    assert one_class not in pareto_front(ranked)
+    table = io.StringIO()
+    Console(file=table, width=80).print(make_table(rows, objective, 5.0))
+    assert table.getvalue().count("(one class)") == 1 and "100.00 (one class)" in table.getvalue()
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

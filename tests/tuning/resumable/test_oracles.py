@@ -23,9 +23,11 @@ def oracle_in(folder, Oracle=RandomOracle, objective="val_accuracy", **arguments
     return oracle
 
 
-def finish(oracle, trial, accuracy=0.5, consistency=0.5, status="COMPLETED"):
+def finish(oracle, trial, accuracy=0.5, consistency=0.5, status="COMPLETED", classes=None):
     if status == "COMPLETED":
         values = {"val_accuracy": accuracy, "val_shift_consistency": consistency}
+        if classes is not None:
+            values["val_num_predicted_classes"] = classes
         oracle.update_trial(trial.trial_id, {**values, ABOVE_FLOOR: consistency})
     trial.status = status
     oracle.end_trial(trial)
@@ -54,6 +56,22 @@ def test_of_equal_trials_the_oracle_and_the_table_choose_the_same(objective, tmp
     best = [trial.trial_id for trial in oracle.get_best_trials(3)]
     table = rank_trials(rows_of(oracle), objective, tolerance=2.0)
     assert best == [str(row["trial"]) for row in table] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_network_that_predicts_one_class_is_last_in_the_oracle_and_the_table(objective, tmp_path):
+    oracle = oracle_in(tmp_path, objective=objective)
+    oracle.tolerance = 50.0
+    collapsed, sound, older = (oracle.create_trial(name) for name in "abc")
+    finish(oracle, collapsed, accuracy=0.9, consistency=1.0, classes=1)
+    finish(oracle, sound, accuracy=0.6, consistency=0.7, classes=2)
+    finish(oracle, older, accuracy=0.5, consistency=0.6)
+    best = [trial.trial_id for trial in oracle.get_best_trials(3)]
+    rows = rows_of(oracle)
+    table = rank_trials(rows, objective, tolerance=50.0)
+    assert best == [str(row["trial"]) for row in table] == ["1", "2", "0"]
+    assert collapsed.score <= -1 and oracle.trials[sound.trial_id].score > 0.5
+    assert [row.get("num_predicted_classes") for row in rows] == [1, 2, None]
 
 
 def test_hyperband_compares_trials_of_as_many_epochs_and_the_best_is_of_all(tmp_path):
