@@ -110,9 +110,8 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
     A map has `strides**2` polyphase components, each with every `strides`-th pixel from a different
     start. Each sample keeps the component with the largest norm (on a tie the first, row by row),
     bit for bit; what is in the others, infinite or not, does not matter. A component with a NaN or
-    infinite value counts as the largest.
-    A circular shift of the input permutes the components, so it only shifts the output, unless
-    there is a tie.
+    infinite value counts as the largest; subnormal values may count as zero. A circular shift of
+    the input permutes the components, so it only shifts the output, unless there is a tie.
 
     Args:
         strides: step in pixels along both axes, at least 1.

@@ -147,8 +147,15 @@ def test_every_output_is_a_largest_component_bit_for_bit(x, norm):
         if scale == np.inf:
             assert np.isinf(kept).any()
             continue
-        norms = [np.linalg.norm(one.ravel() / np.float64(scale), float(norm)) for one in sample]
-        assert norms[same.index(True)] >= max(norms) * (1 - 1e-4)
+        # XLA on CPUs counts subnormal values as zero.
+        flushed = np.where(np.abs(sample) < np.finfo("float32").tiny, 0, sample)
+        assert any(is_largest(part, same.index(True), scale, norm) for part in (sample, flushed))
+
+
+def is_largest(components, index, scale, norm):
+    scaled = components.reshape(len(components), -1) / np.float64(scale)
+    norms = [np.linalg.norm(one, float(norm)) for one in scaled]
+    return norms[index] >= max(norms) * (1 - 1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
