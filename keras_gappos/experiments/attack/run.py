@@ -163,8 +163,8 @@ class Attack(Experiment):
                 mean=mean,
                 progress=False,
             )
-            self.advance(_RANK_COST / len(RANKINGS) * len(ranked))
-            self.log(f"ranked the channels: {region}")
+            self.display.advance(_RANK_COST / len(RANKINGS) * len(ranked))
+            self.display.log(f"ranked the channels: {region}")
         return rankings
 
     def _sweep(self, network, rankings):
@@ -174,7 +174,7 @@ class Attack(Experiment):
             images.test_images,
             images.test_masks,
             _BATCH,
-            batch_end=lambda: self.advance(batch_work),
+            batch_end=lambda: self.display.advance(batch_work),
         )
         return sweep_rows(
             network,

@@ -57,7 +57,7 @@ class Experiment(abc.ABC):
         report: its module with `make_table` and `write_report`.
         zoo_entry: its module with `entries`, a function of recorded settings and a row that
             yields, for each network, the path of its weights and its own fields of a `ZooModel`.
-        folder: the `ResultFolder`, while the experiment runs.
+        folder, display: the `ResultFolder` and the `RunDisplay`, while the experiment runs.
     """
 
     name: ClassVar[str]
@@ -67,7 +67,7 @@ class Experiment(abc.ABC):
     zoo_entry: Any = None
     extendable: ClassVar[tuple[str, ...]] = ()
     folder: ResultFolder
-    _display: RunDisplay | None = None
+    display: RunDisplay
     _seconds = 0.0  # that the job's trainings have taken
 
     def __init__(self, settings: Any) -> None:
@@ -147,10 +147,10 @@ class Experiment(abc.ABC):
         with self.folder.lock(), dtype_policy(settings.precision):
             jobs = self.plan()
             with RunDisplay(sum(job.work for job in jobs), self.make_table, console) as display:
-                self._display = display
+                self.display = display
                 for job in jobs:
-                    self._finish(job)
-                self._display = None
+                    if self._finish(job) and devices.is_chief and job is not jobs[-1]:
+                        self.write_report()
             if devices.is_chief:
                 self.write_report()
             if not any(self.folder.backup.glob("*")):  # else another method's training is under way
@@ -158,19 +158,18 @@ class Experiment(abc.ABC):
         return self.folder.rows
 
     def _finish(self, job):
-        """Trains and scores one network, unless an earlier run has."""
-        folder, display = self.folder, self._display
+        """Trains and scores one network, unless an earlier run has; returns whether it did."""
+        folder, display = self.folder, self.display
         display.show(folder.rows, job.name)
-        if folder.find(**job.key):
+        if found := folder.find(**job.key):
             display.log(f"{job.name}: finished earlier")
             display.skip(job.work)
         else:
             row = self._make_row(job)
             folder.add(folder.devices.from_chief(lambda: row))
-            if folder.devices.is_chief:
-                self.write_report()
             display.log(f"{job.name}: {self.summarize(row)} in {row['seconds']:.0f} s")
         shutil.rmtree(self._backup_dir(job), ignore_errors=True)
+        return found is None
 
     def _make_row(self, job):
         keras.utils.set_random_seed(self.settings.seed)
@@ -180,27 +179,6 @@ class Experiment(abc.ABC):
         row |= self.train(job, network)
         row |= self.score(job, network)
         return {**row, "seconds": round(self._seconds, 1)}
-
-    def advance(self, work: float) -> None:
-        """Moves the progress bar on; does nothing where there is none."""
-        if self._display is not None:
-            self._display.advance(work)
-
-    def _skip(self, work):
-        """Moves the progress bar on for work that an earlier run did, or that need not be done."""
-        if self._display is not None:
-            self._display.skip(work)
-
-    def log(self, line: str) -> None:
-        """Logs a line where there is no live display."""
-        if self._display is not None:
-            self._display.log(line)
-
-    def progress(self, job: Job, train_step: float = 0, test_step: float = 0) -> list:
-        """Keras callbacks that move the progress bar on by the work of each step."""
-        if self._display is None:
-            return []
-        return [ShowProgress(self._display, train_step, test_step, job.name)]
 
     def fit(
         self,
@@ -237,20 +215,20 @@ class Experiment(abc.ABC):
             steps = len(batches)
             # Keras' own shuffling is left out, since no seed of ours controls it.
             data, starting = {"x": devices.part(batches), "shuffle": False}, [batches.callback]
-        progress = self.progress(job, epoch_work / steps)
+        progress = ShowProgress(self.display, epoch_work / steps, 0, job.name)
         with devices.training(network) as copy:
             model = compiled(copy)
             backup = EpochBackup(self._backup_dir(job) / part, model, devices)
-            self._skip(epoch_work * backup.epochs)
+            self.display.skip(epoch_work * backup.epochs)
             if not backup.stopped:
                 model.fit(
                     **data,
                     initial_epoch=backup.epochs,
                     epochs=epochs,
                     verbose=0,
-                    callbacks=[*starting, *callbacks, *progress, backup, EndAtInterrupt()],
+                    callbacks=[*starting, *callbacks, progress, backup, EndAtInterrupt()],
                 )
-        self._skip(epoch_work * (epochs - backup.epochs))
+        self.display.skip(epoch_work * (epochs - backup.epochs))
         self._seconds += backup.seconds
         return backup.epochs
 
@@ -266,7 +244,6 @@ class Experiment(abc.ABC):
     def save_rankings(self, rankings: dict, name: str) -> dict[str, str]:
         """Saves `ChannelRanking`s in the folder; returns the files' paths inside it, by name."""
         paths = {ranking: f"rankings/{name}_{ranking}.json" for ranking in rankings}
-        (self.folder.path / "rankings").mkdir(exist_ok=True)
         for ranking, path in paths.items():
             rankings[ranking].to_json(self.folder.path / path)
         return paths

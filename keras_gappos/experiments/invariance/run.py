@@ -145,7 +145,7 @@ class Invariance(Experiment):
             "test_images": scored,
             "consistency_images": min(scored, settings.consistency_images or scored),
         }
-        self.advance(settings.passes_over(scored))
+        self.display.advance(settings.passes_over(scored))
         if is_final:
             row["weights"] = self.save_weights(network, job.key["method"])
         return row

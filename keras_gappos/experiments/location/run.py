@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_gappos import layers, models, training
 from keras_gappos.data.batches import TrainingBatches
+from keras_gappos.experiments.engine.display import ShowProgress
 from keras_gappos.experiments.engine.experiment import TRAIN_COST, Experiment, Job
 from keras_gappos.experiments.location import report, zoo_entry
 from keras_gappos.experiments.location.settings import LocationSettings
@@ -59,11 +60,18 @@ class Location(Experiment):
     def train(self, job, network):
         """Trains on images that lie on random cells."""
         settings, images = self.settings, self.data
-        epoch_work = TRAIN_COST * len(images.train_images) * job.key["grid_size"] ** 2
-        epochs = settings.epochs_of(job.key["task"])
+        task, grid_size = job.key["task"], job.key["grid_size"]
+        epoch_work = TRAIN_COST * len(images.train_images) * grid_size**2
+        epochs = settings.epochs_of(task)
         stop = [] if settings.target_accuracy is None else [_StopAt(settings.target_accuracy)]
         epochs = self.fit(
-            job, network, self._task(job.key), self._batches(), epochs, epoch_work, stop
+            job,
+            network,
+            lambda copy: compiled_task(settings, copy, task, grid_size, flip=settings.flip),
+            self._batches(),
+            epochs,
+            epoch_work,
+            stop,
         )
         return {"epochs": epochs}
 
@@ -75,29 +83,12 @@ class Location(Experiment):
             return TrainingBatches(*arrays, settings.batch_size, False, settings.seed)
         return {"x": arrays[0], "y": arrays[1], "batch_size": settings.batch_size}
 
-    def _task(self, key):
-        """Function of a network that returns it compiled for training."""
-        settings = self.settings
-
-        def compiled(network):
-            task = training.GridTask(
-                network, key["grid_size"], key["task"], flip=settings.flip, seed=settings.seed
-            )
-            task.compile(
-                keras.optimizers.Adam(settings.learning_rate, beta_1=0.5),
-                keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                metrics=["accuracy"],
-                jit_compile=settings.keras_jit_compile,
-            )
-            return task
-
-        return compiled
-
     def score(self, job, network):
         """The accuracy, and examples for the figure."""
         name = "{network}_{task}_{grid_size}x{grid_size}".format(**job.key)
         step = self.settings.batch_size * job.key["grid_size"] ** 2
-        accuracies = self._accuracies(job.key, network, self.progress(job, test_step=step))
+        progress = ShowProgress(self.display, 0, step, job.name)
+        accuracies = self._accuracies(job.key, network, [progress])
         row = {
             "accuracy": float(np.mean(accuracies)),
             "accuracy_std": float(np.std(accuracies)),
@@ -173,6 +164,27 @@ def build_network(settings, network, task, grid_size, image_shape, num_classes):
     if network == "permutenet":
         arguments["seed"] = settings.seed + 1
     return getattr(models, network)(canvas, outputs, **arguments)
+
+
+def compiled_task(settings, network, task, grid_size, learning_rate=None, flip=False):
+    """Returns a network compiled for training on images that lie on random cells.
+
+    Args:
+        settings: settings with a `learning_rate`, a `seed` and a `keras_jit_compile`.
+        network: the network.
+        task: "location" or "class".
+        grid_size: cells along each side of the canvas.
+        learning_rate: of Adam; `None` is the settings'.
+        flip: whether to mirror half of the images.
+    """
+    grid_task = training.GridTask(network, grid_size, task, flip=flip, seed=settings.seed)
+    grid_task.compile(
+        keras.optimizers.Adam(learning_rate or settings.learning_rate, beta_1=0.5),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=settings.keras_jit_compile,
+    )
+    return grid_task
 
 
 class _StopAt(keras.callbacks.Callback):

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_gappos import models, training
+from keras_gappos import models
 from keras_gappos.experiments.location import run as location
 
 
@@ -60,15 +60,3 @@ def with_location_head(settings, name, network, image_shape):
         layer.set_weights(network.get_layer(layer.name).get_weights())
         layer.trainable = False
     return twin
-
-
-def compiled_task(settings, network, task, learning_rate):
-    """A compiled `GridTask`, with the location experiment's optimizer."""
-    grid_task = training.GridTask(network, settings.grid_size, task, seed=settings.seed)
-    grid_task.compile(
-        keras.optimizers.Adam(learning_rate, beta_1=0.5),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile=settings.keras_jit_compile,
-    )
-    return grid_task

@@ -27,10 +27,10 @@ import keras
 from keras_gappos.data.batches import TrainingBatches
 from keras_gappos.experiments.engine.experiment import TRAIN_COST, Experiment, Job
 from keras_gappos.experiments.engine.results import find_row
+from keras_gappos.experiments.location.run import compiled_task
 from keras_gappos.experiments.probe import report, zoo_entry
 from keras_gappos.experiments.probe.networks import (
     build_network,
-    compiled_task,
     feature_layer,
     with_location_head,
 )
@@ -115,7 +115,7 @@ class Probe(Experiment):
         return self.fit(
             dataclasses.replace(job, name=f"{job.name} {task}"),
             network,
-            lambda copy: compiled_task(settings, copy, task, learning_rate),
+            lambda copy: compiled_task(settings, copy, task, settings.grid_size, learning_rate),
             batches,
             epochs,
             self._work[task] / epochs,
@@ -131,12 +131,12 @@ class Probe(Experiment):
             job, twin, "location", settings.head_epochs, settings.head_learning_rate
         )
         rankings = rank(settings, network, images)
-        self.advance(self._work["rank"])
-        self.log(f"{name}: ranked the channels")
+        self.display.advance(self._work["rank"])
+        self.display.log(f"{name}: ranked the channels")
         networks, rows = {"location": twin, "class": network}, []
         for task, model in networks.items():
             found = sweep(settings, model, task, images, rankings, self._counts(network))
-            self.advance(self._work["sweep"] / 2)
+            self.display.advance(self._work["sweep"] / 2)
             rows += [{"network": name, "task": task, **row} for row in found]
         self.folder.hold(rows)
         intact = {task: find_row(rows, {"task": task, "count": 0}) for task in networks}
