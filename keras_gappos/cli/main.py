@@ -11,7 +11,7 @@ import itertools
 import pathlib
 import re
 import sys
-from typing import Annotated
+from typing import Annotated, get_args, get_type_hints
 
 import tyro
 from rich.console import Console
@@ -140,7 +140,6 @@ def _check_flags(words):
             )
 
 
-use_docstrings(DemoSettings, TuneSettings, *map(settings_class, EXPERIMENTS))
 COMMANDS = {
     "demo": demo,
     **{f"run {name}": _run_command(name) for name in EXPERIMENTS},
@@ -152,10 +151,9 @@ COMMANDS = {
 def _find_command(words):
     """`(command, its own words)`; exits with an overview where no command is named."""
     names = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
-    for length in (2, 1):
-        command = " ".join(names[:length])
-        if command in COMMANDS and len(names) >= length:
-            return command, words[length:]
+    for command in (" ".join(names[:2]), *names[:1]):
+        if command in COMMANDS:
+            return command, words[len(command.split()) :]
     flags = words[len(names) :]
     if flags[:1] == ["--version"] and not names:
         print(f"keras-gappos {__version__}")
@@ -193,6 +191,7 @@ def _overview(commands):
 def _parse(command, words):
     """The command's function, with the arguments that its words give; not yet called."""
     function = COMMANDS[command]
+    use_docstrings(*_settings_of(function))
 
     @functools.wraps(function)
     def bind(*args, **kwargs):
@@ -208,22 +207,34 @@ def _parse(command, words):
         print(text, end="", file=sys.stderr)
 
 
+def _settings_of(function):
+    """The dataclasses of settings among the types of a command's arguments."""
+    kinds = get_type_hints(function).values()
+    return [kind for kind in kinds if dataclasses.is_dataclass(kind)]
+
+
 def _with_flags(message, command):
-    """An error's message with flags in place of the arguments' names."""
-    names = set(inspect.signature(COMMANDS[command]).parameters)
-    for kind in COMMANDS[command].__annotations__.values():
-        kind = getattr(kind, "__origin__", kind)
-        if dataclasses.is_dataclass(kind):
-            names |= {field.name for field in dataclasses.fields(kind)}
+    """An error's message with the words of the command line in place of the arguments' names."""
+    function = COMMANDS[command]
+    hints = get_type_hints(function, include_extras=True)
+    words = {
+        name: name.upper() if _is_positional(hint) else _flag(name) for name, hint in hints.items()
+    }
+    fields = itertools.chain(*map(dataclasses.fields, _settings_of(function)))
+    words |= {field.name: _flag(field.name) for field in fields}
+    if "dataset" in words:  # what `data.load` calls a name
+        words["name"] = words["dataset"]
+        message = message.replace("Received: name=", "Received: ")
+    return re.sub(r"`(\w+)`", lambda match: words.get(match[1], match[0]), message)
 
-    if "dataset" in names:  # what `data.load` calls a name
-        message = re.sub(r"`name`", "`dataset`", message.replace("Received: name=", "Received: "))
 
-    def flag(match):
-        name = match[1]
-        return f"--{name.replace('_', '-')}" if name in names else match[0]
+def _is_positional(hint):
+    # Python 3.10 puts an `Optional` around the type of an argument that is `None` by default.
+    return any(tyro.conf.Positional in get_args(part) for part in (hint, *get_args(hint)))
 
-    return re.sub(r"`(\w+)`", flag, message)
+
+def _flag(name):
+    return f"--{name.replace('_', '-')}"
 
 
 def main(argv=None):

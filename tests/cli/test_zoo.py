@@ -72,6 +72,7 @@ def test_a_pattern_that_matches_nothing(register, capsys):
     register(entry())
     assert run("list", "none*") == 1
     error = capsys.readouterr().err
+    assert error.startswith("keras-gappos: PATTERN must match a model")
     assert "Received: none*" in error and error.count("\n") == 1
 
 
