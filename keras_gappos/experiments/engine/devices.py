@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import keras
 
+from keras_gappos.experiments.engine.fused_batch_norm import with_fused_batch_norm
 from keras_gappos.experiments.engine.jax_cluster import gather, join_cluster, send
 
 
@@ -42,8 +43,9 @@ class Devices:
         """Gives a copy of a network that is on all devices, for as long as it is trained.
 
         The network itself stays on one device, and has the copy's weights and random states in the
-        end, so that it is saved and scored as if one device had trained it. On one device the copy
-        is the network.
+        end, so that it is saved and scored as if one device had trained it. On one device of
+        TensorFlow the copy has faster batch normalizations; on one of another backend it is the
+        network.
 
         A MirroredStrategy's copies of a batch normalization would each use their own part of the
         batch; here they use the whole batch, as on one device, and as JAX's do anyway.
@@ -52,17 +54,18 @@ class Devices:
             network: a built Functional or Sequential model. A model that wraps the copy, and
                 optimizers, must be created, and fitted, inside the context.
         """
-        if self.strategy is None:
+        if self.strategy is None and keras.backend.backend() != "tensorflow":
             yield network
             return
-        with self.strategy.scope():
+        with self.strategy.scope() if self.strategy else contextlib.nullcontext():
             copy = self.clone(network)
             yield copy
         _copy_variables(copy, network)
 
     def clone(self, network):
         """A copy of a network whose batch normalizations use the whole batch; in the scope."""
-        copy = keras.models.clone_model(network, clone_function=_synchronized_clone)
+        clone_function = _synchronized_clone if self.strategy else with_fused_batch_norm
+        copy = keras.models.clone_model(network, clone_function=clone_function)
         _copy_variables(network, copy)
         return copy
 
