@@ -79,7 +79,7 @@ def test_help_of_tune_speaks_of_what_tune_has(monkeypatch, capsys):
         ("tune --space width=8 --space batch_size=32", "--space"),
         ("tune --space=width=8 --space=batch_size=32", "--space"),
         ("run location --grids 3 --tasks class --grids 5", "--grids"),
-        ("run invariance --methods shift --methods augshift", "--methods"),
+        ("run invariance --methods aps --methods augshift", "--methods"),
         ("run invariance --consistency-weights 1 --consistency_weights 3", "--consistency-weights"),
         ("run attack --counts 8 --counts 16", "--counts"),
         ("run probe --width 8 --width 16", "--width"),
@@ -123,9 +123,10 @@ def test_every_setting_is_a_flag(monkeypatch):
 def test_every_setting_of_invariance_is_a_flag(monkeypatch):
     seen = []
     monkeypatch.setattr(Invariance, "run", lambda self, console: seen.append(self.settings) or [])
-    flags = "--dataset mnist --data-dir d --output-dir o --methods augshift shift --depth 34"
+    flags = "--dataset mnist --data-dir d --output-dir o --methods augshift aps --depth 34"
     flags += " --width 8 --stem imagenet --epochs 3 --batch-size 7 --learning-rate 0.2 --warmup 0.1"
-    flags += " --weight-decay 0 --no-flip --max-shift 2 --consistency-weights 3 5 --search-epochs 2"
+    flags += " --weight-decay 0 --label-smoothing 0.1 --no-flip --max-shift 2"
+    flags += " --consistency-weights 3 5 --search-epochs 2"
     flags += " --search-images 90 --validation-images 9 --weight-tolerance 0.5 --train-images 99"
     flags += " --test-images 8 --consistency-images 6 --pairs 2 --no-normalize"
     flags += " --train-shift 3 --fill-mode wrap --precision mixed_float16 --seed 5"
@@ -134,7 +135,7 @@ def test_every_setting_of_invariance_is_a_flag(monkeypatch):
     (settings,) = seen
     defaults = InvarianceSettings()
     assert [k for k in vars(settings) if vars(settings)[k] == vars(defaults)[k]] == []
-    assert (settings.methods, settings.consistency_weights) == (("augshift", "shift"), (3.0, 5.0))
+    assert (settings.methods, settings.consistency_weights) == (("augshift", "aps"), (3.0, 5.0))
 
 
 def test_every_setting_of_the_attack_is_a_flag(monkeypatch, tmp_path):

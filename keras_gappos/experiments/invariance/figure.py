@@ -7,23 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_gappos.experiments.invariance.methods import METHODS
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-STYLES = {  # method -> name, color
-    "resnet18": ("ResNet-{depth}", "tab:gray"),
-    "blurpool": ("BlurPool", "tab:orange"),
-    "aps": ("APS", "tab:green"),
-    "shift": ("One random shift", "tab:purple"),
-    "augshift": ("AugShift", "tab:blue"),
-    "augshift_blurpool": ("AugShift + BlurPool", "tab:red"),
-    "augshift_aps": ("AugShift + APS", "tab:olive"),
-}
 
 
 def name_of(row: dict) -> str:
     """The name of a row's method."""
-    return STYLES[row["method"]][0].format(depth=row["depth"])
+    return METHODS[row["method"]].title.format(depth=row["depth"])
 
 
 def draw(rows: list[dict], dataset: str, max_shift: int) -> Figure:
@@ -49,7 +41,7 @@ def draw(rows: list[dict], dataset: str, max_shift: int) -> Figure:
 
 def _draw_points(ax, rows, dataset, max_shift):
     """One labeled point for each method; the labels form a column at the right."""
-    colors = {row["method"]: STYLES[row["method"]][1] for row in rows}
+    colors = {row["method"]: METHODS[row["method"]].color for row in rows}
     for row in rows:
         share = row["top1"] / 100
         ax.errorbar(

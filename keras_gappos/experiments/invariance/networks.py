@@ -3,14 +3,8 @@
 import keras
 
 from keras_gappos import layers, models, training
+from keras_gappos.experiments.invariance.methods import METHODS
 from keras_gappos.training.optimizers import warmup_cosine_sgd
-
-DOWNSAMPLING = {
-    "blurpool": "blur",
-    "aps": "polyphase",
-    "augshift_blurpool": "blur",
-    "augshift_aps": "polyphase",
-}
 
 
 def build_network(settings, method, image_shape, num_classes):
@@ -28,12 +22,12 @@ def build_network(settings, method, image_shape, num_classes):
         num_classes,
         width=settings.width,
         stem=settings.stem,
-        downsampling=DOWNSAMPLING.get(method, "stride"),
+        downsampling=METHODS[method].downsampling,
     )
 
 
 def trained_model(settings, method, network, consistency_weight, steps):
-    """Wraps and compiles a network for training; `fit` takes plain images and labels.
+    """Wraps and compiles a network for training; `fit` takes images and one-hot labels.
 
     Args:
         settings, method: as in `build_network`.
@@ -44,18 +38,20 @@ def trained_model(settings, method, network, consistency_weight, steps):
     Returns:
         A compiled `keras.Model` that shares the network's weights.
     """
-    model = network
+    model, views = network, METHODS[method].views
     max_shift = settings.train_shift or settings.max_shift
     border = {"fill_mode": settings.fill_mode, "seed": settings.seed}
-    if method.startswith("augshift"):
+    if views == 2:
         model = training.AugShift(network, max_shift, consistency_weight, **border)
-    elif method == "shift":
+    elif views == 1:
         shift = layers.RandomShift(max_shift, **border)
         images = keras.Input(network.input_shape[1:])
         model = keras.Model(images, network(shift(images)))
     model.compile(
         make_optimizer(settings, steps),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=settings.label_smoothing
+        ),
         metrics=["accuracy"],
         jit_compile=settings.keras_jit_compile,
     )

@@ -12,7 +12,8 @@ from keras_gappos.experiments.engine.markdown import (
     terminal_table,
     write_files,
 )
-from keras_gappos.experiments.invariance.figure import STYLES, draw, name_of
+from keras_gappos.experiments.invariance.figure import draw, name_of
+from keras_gappos.experiments.invariance.methods import METHODS
 from keras_gappos.tuning.objective import collapse_mark
 
 # Islam et al., ICCV 2021, table of AugShift: ResNet-18; (top-1 %, consistency %).
@@ -81,7 +82,7 @@ def table(results: dict) -> str:
 def _finals(rows):
     """The methods' rows, in the order of the tables."""
     rows = [row for row in rows if row["split"] == "test"]
-    return sorted(rows, key=lambda row: list(STYLES).index(row["method"]))
+    return sorted(rows, key=lambda row: list(METHODS).index(row["method"]))
 
 
 def _trials(rows):

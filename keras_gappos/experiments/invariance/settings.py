@@ -1,15 +1,24 @@
 """Settings of the invariance experiment."""
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Literal
 
 from keras_gappos.arguments import check_at_least, check_each_once
 from keras_gappos.experiments.engine.settings import NetworkSettings
+from keras_gappos.experiments.invariance.methods import METHODS
 
-Method = Literal[
-    "resnet18", "blurpool", "augshift", "shift", "aps", "augshift_blurpool", "augshift_aps"
+MethodName = Literal[
+    "resnet18",
+    "blurpool",
+    "augshift",
+    "augshift_blurpool",
+    "augshift_half",
+    "resnet18_unshifted",
+    "aps",
+    "augshift_aps",
+    "blurpool_unshifted",
+    "aps_unshifted",
 ]
-METHODS = get_args(Method)  # in the order in which they are trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +36,19 @@ class InvarianceSettings(NetworkSettings):
     output_dir: str = "results/invariance"
     """Folder for results.json, table.md, figure.png and the weights; a run that was stopped resumes
     from it, and methods can be added to it later."""
-    methods: tuple[Method, ...] = METHODS[:6]
-    """Methods to train: the plain network; BlurPool; AugShift; one random shift of each image as
-    augmentation; adaptive polyphase sampling (APS); AugShift on BlurPool; AugShift on APS."""
+    methods: tuple[MethodName, ...] = (
+        "resnet18",
+        "blurpool",
+        "augshift",
+        "augshift_blurpool",
+        "augshift_half",
+        "resnet18_unshifted",
+        "aps",
+    )
+    """Methods to train: the plain network; BlurPool; AugShift; AugShift on BlurPool; AugShift for
+    half the epochs, which take as long as the others'; the plain network without shifts; adaptive
+    polyphase sampling (APS); AugShift on APS. All but "unshifted" ones shift each training image at
+    random."""
     stem: Literal["cifar", "canvas", "imagenet"] = "cifar"
     """First layers of the ResNet: a 3x3 convolution of stride 1; 7x7 of stride 2; or 7x7 of stride
     2 and a max pool of stride 2."""
@@ -46,10 +65,12 @@ class InvarianceSettings(NetworkSettings):
     """Each step takes this times the learning rate off the kernels, not off biases and batch
     normalization. It bypasses the momentum of 0.9, so that 0.005 is what an L2 term of 0.0005 in
     the gradient is elsewhere, in PyTorch for one."""
+    label_smoothing: float = 0.0
+    """Share of each training label that is spread evenly over all classes, in [0, 1)."""
     flip: bool = True
     """Mirror half of the training images left to right, for every method."""
     max_shift: int = 4
-    """Largest shift in pixels on each axis, in training (augshift, shift) and in the scores."""
+    """Largest shift in pixels on each axis, in training and in the scores."""
     train_shift: int | None = None
     """Largest shift in training, if not the same as max_shift."""
     fill_mode: Literal["constant", "nearest", "reflect", "wrap"] = "constant"
@@ -90,8 +111,11 @@ class InvarianceSettings(NetworkSettings):
                 "`consistency_weights` must be at least 0. "
                 f"Received: consistency_weights={self.consistency_weights}"
             )
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"`warmup` must be in [0, 1). Received: warmup={self.warmup}")
+        for name in ("warmup", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` must be in [0, 1). Received: {name}={getattr(self, name)}"
+                )
         if self.search_images is not None and self.search_images < self.batch_size:
             raise ValueError(
                 "`search_images` must be at least one batch. Received: "
@@ -101,7 +125,7 @@ class InvarianceSettings(NetworkSettings):
     @property
     def weights_on_trial(self):
         """The consistency weights to choose from; none if there is no choice, or no use for it."""
-        uses_augshift = any(method.startswith("augshift") for method in self.methods)
+        uses_augshift = any(METHODS[method].views == 2 for method in self.methods)
         return self.consistency_weights if uses_augshift and self.consistency_weights[1:] else ()
 
     def passes_over(self, scored):

@@ -11,7 +11,7 @@ from keras_gappos.experiments.engine.zoo_entry import (
     plain_name,
     standardization,
 )
-from keras_gappos.experiments.invariance.networks import DOWNSAMPLING
+from keras_gappos.experiments.invariance.methods import METHODS
 from keras_gappos.experiments.invariance.report import PAPER
 
 _SCORES = (
@@ -39,13 +39,14 @@ def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
         row: a method's row of the results.
     """
     method, depth = row["method"], settings["depth"]
-    architecture = f"resnet{depth}" if method == "resnet18" else f"{method}_resnet{depth}"
+    architecture = f"{method.removesuffix('_unshifted')}_resnet{depth}".removeprefix("resnet18_")
+    name = f"{architecture}.{name_part(settings['dataset'])}"
     paper = PAPER.get(plain_name(settings["dataset"]), {}).get(method, ())
-    downsampling = DOWNSAMPLING.get(method, "stride")
+    downsampling = METHODS[method].downsampling
     yield (
         row["weights"],
         {
-            "name": f"{architecture}.{name_part(settings['dataset'])}",
+            "name": name if METHODS[method].views else f"{name}_unshifted",
             "builder": "resnet",
             "arguments": {
                 "depth": depth,
@@ -73,13 +74,14 @@ def _training(settings, row):
         f"up to {settings.get('train_shift') or settings['max_shift']} px, fill mode "
         f"{settings.get('fill_mode', 'constant')}"
     )
-    if row["method"].startswith("augshift"):
+    views = METHODS[row["method"]].views
+    if views == 2:
         weight = row.get("consistency_weight", 0.0)
         text = (
             f"Trained with AugShift: each image is shifted twice ({shift}), and {weight:g} times "
             "the distance between the two pooled latents is added to the loss"
         )
-    elif row["method"] == "shift":
+    elif views == 1:
         text = f"Trained on images shifted at random ({shift})"
     else:
         text = "Trained on unshifted images"

@@ -32,10 +32,11 @@ def row(method, top1=90.0, exact=80.0, split="test", **more):
 NAMES = {
     "resnet18": "ResNet-18",
     "blurpool": "BlurPool",
-    "aps": "APS",
-    "shift": "One random shift",
     "augshift": "AugShift",
     "augshift_blurpool": "AugShift + BlurPool",
+    "augshift_half": "AugShift, half",
+    "resnet18_unshifted": "ResNet-18, no shift",
+    "aps": "APS",
     "augshift_aps": "AugShift + APS",
 }
 METHODS = tuple(NAMES)

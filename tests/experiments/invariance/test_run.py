@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from typing import get_args
 
 import keras
 import numpy as np
@@ -7,13 +8,14 @@ import pytest
 
 from keras_gappos import data
 from keras_gappos.experiments.invariance import run as invariance
+from keras_gappos.experiments.invariance.methods import METHODS, Method
 from keras_gappos.experiments.invariance.networks import (
     build_network,
     make_optimizer,
     trained_model,
 )
 from keras_gappos.experiments.invariance.run import Invariance, choose_weight
-from keras_gappos.experiments.invariance.settings import METHODS, InvarianceSettings
+from keras_gappos.experiments.invariance.settings import InvarianceSettings, MethodName
 
 
 def run(settings):
@@ -107,21 +109,21 @@ def test_a_row_that_is_not_there_is_named(finished):
 
 @pytest.mark.slow
 def test_methods_are_added_to_a_folder_and_the_command_gives_them_all(tmp_path, small, monkeypatch):
-    run(tiny(tmp_path, methods=("shift",)))
+    run(tiny(tmp_path, methods=("aps",)))
     before = rows_of(tmp_path)
     rows = run(tiny(tmp_path, methods=("resnet18",)))
     assert rows[:1] == before
-    assert [row["method"] for row in rows] == ["shift", "resnet18"]
+    assert [row["method"] for row in rows] == ["aps", "resnet18"]
     content = json.loads((tmp_path / "results.json").read_text())
-    assert "--methods resnet18 shift --" in content["command"]
+    assert "--methods resnet18 aps --" in content["command"]
     monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("it trained again"))
-    assert run(tiny(tmp_path, methods=("shift", "resnet18"))) == rows
+    assert run(tiny(tmp_path, methods=("aps", "resnet18"))) == rows
 
 
 @pytest.mark.slow
 def test_weights_are_tried_on_held_out_images_before_augshift_uses_one(tmp_path, small):
     weights = (1.0, 100.0)
-    methods = ("shift", "augshift", "resnet18")
+    methods = ("aps", "augshift", "resnet18")
     rows = run(tiny(tmp_path, methods=methods, consistency_weights=weights, search_images=96))
     assert [(row["method"], row["split"], row.get("consistency_weight")) for row in rows[:3]] == [
         ("resnet18", "test", None),
@@ -129,7 +131,7 @@ def test_weights_are_tried_on_held_out_images_before_augshift_uses_one(tmp_path,
         ("augshift", "validation", 100.0),
     ]
     assert [(row["train_images"], row["test_images"]) for row in rows[1:3]] == [(96, 40)] * 2
-    assert [row["method"] for row in rows[3:]] == ["augshift", "shift"]
+    assert [row["method"] for row in rows[3:]] == ["augshift", "aps"]
     assert rows[3]["consistency_weight"] == choose_weight(rows[1:3], 1.0)
     assert rows[3]["train_images"] == 140
     assert "## The consistency weight" in (tmp_path / "table.md").read_text()
@@ -146,7 +148,7 @@ def test_weights_on_trial_see_neither_test_images_nor_what_they_are_scored_on(tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["augshift", "shift"])
+@pytest.mark.parametrize("method", ["augshift", "resnet18"])
 def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
     method, tmp_path, small, monkeypatch
 ):
@@ -177,7 +179,7 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize(("train_shift", "used"), [(None, 1), (3, 3)])
-@pytest.mark.parametrize("method", ["augshift", "shift"])
+@pytest.mark.parametrize("method", ["augshift", "resnet18"])
 def test_training_shifts_by_a_range_and_with_a_border_of_its_own(
     method, train_shift, used, tmp_path
 ):
@@ -250,6 +252,7 @@ def test_weight_decay_shrinks_kernels_only(tmp_path):
         ({"consistency_weights": ()}, r"`consistency_weights` must name one or more"),
         ({"consistency_weights": (-1.0,)}, r"`consistency_weights` must be at least 0"),
         ({"warmup": 1.0}, r"`warmup` must be in \[0, 1\)"),
+        ({"label_smoothing": -0.1}, r"`label_smoothing` must be in \[0, 1\). Received: label_smoo"),
         ({"search_images": 31}, r"`search_images` must be at least one batch"),
         ({"seed": -1}, r"`seed` must be in"),
     ],
@@ -279,9 +282,32 @@ def test_settings_that_do_not_fit_the_images_are_named_before_training(tmp_path,
 def test_the_defaults_compare_all_methods_at_the_papers_size():
     settings = InvarianceSettings()
     assert (settings.dataset, settings.depth, settings.width) == ("cifar10", 18, 64)
-    assert settings.methods == METHODS[:6]
-    assert METHODS[6:] == ("augshift_aps",)
-    assert METHODS[:3] == ("resnet18", "blurpool", "augshift")
+    assert settings.methods == tuple(METHODS)[:7]
+    assert settings.methods[:3] == ("resnet18", "blurpool", "augshift")
+    assert get_args(MethodName) == tuple(METHODS)
     assert settings.weights_on_trial == (1.0, 10.0, 100.0)
-    assert InvarianceSettings(methods=("resnet18", "shift")).weights_on_trial == ()
+    assert InvarianceSettings(methods=("resnet18", "aps")).weights_on_trial == ()
     assert InvarianceSettings(consistency_weights=(3.0,)).weights_on_trial == ()
+
+
+def test_what_a_method_costs():
+    once, twice, unshifted = (Method("", "", views=views) for views in (1, 2, 0))
+    assert (once.cost, twice.cost, unshifted.cost) == (1, 2, 1)
+    half = METHODS["augshift_half"]
+    assert half.cost * half.epochs(24) == METHODS["resnet18"].cost * 24
+    assert half.epochs(1) == 1
+
+
+def test_unshifted_methods_train_the_network_itself(tmp_path):
+    network = build_small_network(None, None, (8, 8, 1), 10)
+    assert trained_model(tiny(tmp_path), "aps_unshifted", network, None, steps=5) is network
+
+
+def test_label_smoothing_is_in_the_loss(tmp_path):
+    network = build_small_network(None, None, (8, 8, 1), 10)
+    settings = tiny(tmp_path, label_smoothing=0.2)
+    model = trained_model(settings, "resnet18_unshifted", network, None, steps=5)
+    logits, label = np.log(np.full((1, 10), 0.1) + np.eye(10)[:1]), np.eye(10)[:1]
+    log_softmax = logits - np.log(np.exp(logits).sum())
+    expected = -((0.8 * label + 0.02) * log_softmax).sum()
+    assert float(model.compute_loss(y=label, y_pred=logits)) == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,46 @@
+"""The methods that the invariance experiment compares, by name."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A network and how it is trained.
+
+    Attributes:
+        title: its name in tables and figures, with `{depth}` for the ResNet's.
+        color: Matplotlib's name of its color.
+        downsampling: the ResNet's.
+        views: copies of each training image in a step: 0 is the image itself, unshifted; 1 is one
+            random shift, which is a random crop after padding; 2 is AugShift.
+        share: of the epochs that the other methods are trained.
+    """
+
+    title: str
+    color: str
+    downsampling: str = "stride"
+    views: int = 1
+    share: float = 1.0
+
+    @property
+    def cost(self) -> int:
+        """Images that go through the network for each training image."""
+        return max(1, self.views)
+
+    def epochs(self, epochs: int) -> int:
+        """Passes over the training images, at least 1, where the other methods make `epochs`."""
+        return max(1, round(self.share * epochs))
+
+
+METHODS = {  # in the order in which they are trained
+    "resnet18": Method("ResNet-{depth}", "tab:purple"),
+    "blurpool": Method("BlurPool", "tab:orange", "blur"),
+    "augshift": Method("AugShift", "tab:blue", views=2),
+    "augshift_blurpool": Method("AugShift + BlurPool", "tab:red", "blur", views=2),
+    "augshift_half": Method("AugShift, half", "tab:cyan", views=2, share=0.5),
+    "resnet18_unshifted": Method("ResNet-{depth}, no shift", "tab:gray", views=0),
+    "aps": Method("APS", "tab:green", "polyphase"),
+    "augshift_aps": Method("AugShift + APS", "tab:olive", "polyphase", views=2),
+    "blurpool_unshifted": Method("BlurPool, no shift", "tab:brown", "blur", views=0),
+    "aps_unshifted": Method("APS, no shift", "tab:pink", "polyphase", views=0),
+}
