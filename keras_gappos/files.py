@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import uuid
@@ -29,6 +30,11 @@ def write_json(path: str | os.PathLike, content: object) -> None:
     """Writes `content` as JSON in one move: a kill leaves the old file or the new one."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content))
+
+
+def number_or_none(value: float) -> float | None:
+    """A number for JSON, which has no NaN: `None` for it."""
+    return None if math.isnan(value) else float(value)
 
 
 def check_same_run(found: object, asked: dict, complaint: str) -> None:

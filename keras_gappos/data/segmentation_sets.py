@@ -7,6 +7,7 @@ import difflib
 import json
 import os
 import pathlib
+import re
 
 import numpy as np
 
@@ -82,11 +83,18 @@ def segmentation_info(name: str | os.PathLike) -> SegmentationInfo:
 
 
 def plain_name(name: str | os.PathLike) -> str:
-    """The name of a data set without configuration and version; also for a prepared folder."""
-    described = pathlib.Path(name).expanduser() / "dataset_info.json"
+    """The name of a data set without configuration and version; also for a prepared folder.
+
+    A folder that is not on this machine has the name of its path, without a version at its end.
+    """
+    path = pathlib.Path(name)
+    described = path.expanduser() / "dataset_info.json"
     if described.is_file():
         return json.loads(described.read_text())["name"]
-    return str(name).split("/")[0].split(":")[0]
+    if path.is_absolute() or str(name).startswith(("~", ".")):
+        is_version = re.fullmatch(r"\d+\.\d+\.\d+", path.name) and path.parent.name
+        return path.parent.name if is_version else path.name
+    return re.split("[:/]", str(name))[0]
 
 
 def _info(classes, ignore_class, source_labels=None):

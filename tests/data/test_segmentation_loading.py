@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_gappos.data import SegmentationInfo, load, segmentation_info
+from keras_gappos.data.segmentation_sets import plain_name
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (4, 6, 8, 3)).astype("uint8")
@@ -130,3 +131,18 @@ def test_masks_are_painted_in_their_colors_and_ignored_ones_black():
 def test_for_an_unknown_set_the_nearest_is_named():
     with pytest.raises(ValueError, match=r"create a SegmentationInfo.*Did you mean 'camvid'\?"):
         segmentation_info("camvit")
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("cifar10", "cifar10"),
+        ("cifar10/plain:3.0.2", "cifar10"),
+        ("cifar10:3.*.*", "cifar10"),
+        ("/nowhere/cifar10/3.0.2", "cifar10"),
+        ("~/nowhere/shapes", "shapes"),
+        ("./nowhere/shapes", "shapes"),
+    ],
+)
+def test_a_name_says_its_data_set_wherever_its_folder_is(name, plain):
+    assert plain_name(name) == plain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from keras_gappos.analysis.networks import (
 from keras_gappos.analysis.progress import ProgressBar
 from keras_gappos.analysis.segmentation import RegionScores, maps_of
 from keras_gappos.arguments import integer
+from keras_gappos.files import number_or_none
 from keras_gappos.predictions import Predictor, compile_as, decide
 from keras_gappos.surgery.split import split_at_feature_map
 
@@ -187,8 +187,8 @@ def _rows(plan, scores, names):
             row.update({name: _mean(each) for name, each in values.items()})
             if ranking == "random":
                 name, each = next(iter(values.items()))  # the score that the sweep is about
-                row[f"{name}_draws"] = [_or_none(value) for value in each]
-                row[f"{name}_std"] = _or_none(np.std(each, ddof=1)) if each[1:] else None
+                row[f"{name}_draws"] = [number_or_none(value) for value in each]
+                row[f"{name}_std"] = number_or_none(np.std(each, ddof=1)) if each[1:] else None
             rows.append(row)
     return rows
 
@@ -197,8 +197,4 @@ def _mean(values):
     """Mean of numbers, or of each entry of arrays, over those that are not NaN; `None` for none."""
     count = (~np.isnan(values)).sum(axis=0)
     mean = np.where(count, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
-    return [_or_none(value) for value in mean] if mean.ndim else _or_none(mean)
-
-
-def _or_none(value):
-    return None if math.isnan(value) else float(value)
+    return [number_or_none(value) for value in mean] if mean.ndim else number_or_none(mean)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_gappos.files import number_or_none
+
 COLLAPSED = (
     "The model decides for the same {} on all {} images and under all shifts, so its consistency "
     "says nothing: it may have collapsed in training"
@@ -56,11 +58,11 @@ class ConsistencyResult:
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         if self.accuracy_map is not None:
             content["accuracy_map"] = [
-                [_or_none(value) for value in row] for row in self.accuracy_map.tolist()
+                [number_or_none(value) for value in row] for row in self.accuracy_map.tolist()
             ]
         for name in ("pair_consistencies", "row_offsets", "column_offsets"):
             content[name] = list(content[name])
-        return {**content, "stderr": _or_none(self.stderr), "settings": dict(self.settings)}
+        return {**content, "stderr": number_or_none(self.stderr), "settings": dict(self.settings)}
 
     def plot(self, axes: Any = None) -> Any:
         """Draws the accuracy map as a heat map.
@@ -285,7 +287,3 @@ class _Moments:
         mean = self.mean
         spread = self._square - 2 * mean * self._cross + mean**2 * self._weight_squared
         return math.sqrt(max(spread, 0) * self._count / (self._count - 1)) / self._weight
-
-
-def _or_none(value):
-    return None if math.isnan(value) else value

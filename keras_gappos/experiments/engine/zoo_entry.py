@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 import re
 from collections.abc import Callable, Iterable
+
+from keras_gappos.data.segmentation_sets import plain_name
 
 CLASS_NAMES = {
     "cifar10": (
@@ -98,15 +99,6 @@ def _common(results, row):
         "command": results["command"],
         "versions": results["environment"] | {k: row[k] for k in ("backend", "device")},
     }
-
-
-def plain_name(dataset: str) -> str:
-    """A data set's name without version and configuration, a folder's too."""
-    path = pathlib.PurePath(dataset)
-    if path.is_absolute() or dataset[0] in "~.":
-        is_version = re.fullmatch(r"\d+\.\d+\.\d+", path.name) and path.parent.name
-        return path.parent.name if is_version else path.name
-    return re.split("[:/]", dataset)[0]
 
 
 def name_part(dataset: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from keras_gappos.data.segmentation_sets import plain_name
 from keras_gappos.experiments.engine.zoo_entry import (
     class_names,
     mirrored,
     name_part,
-    plain_name,
     standardization,
 )
 from keras_gappos.experiments.location.report import PAPER
