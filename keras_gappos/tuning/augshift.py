@@ -32,7 +32,7 @@ class AugShiftHyperModel(ClassifierHyperModel):
     """ResNets trained with AugShift, as a `keras_tuner.HyperModel`.
 
     A trial trains with SGD, whose learning rate falls to 0 by the last step, and reports
-    `val_accuracy` and `val_shift_consistency`, in [0, 1], after each epoch. The search space;
+    `val_accuracy`, in [0, 1], and `val_shift_consistency`, in percent, after each epoch. The search space;
     settings marked "if named" are searched only if `space` names them:
 
     | setting | values | default | what it is |

@@ -10,8 +10,8 @@ import numpy as np
 ABOVE_FLOOR = "consistency_above_floor"
 OBJECTIVES = ("val_accuracy", "val_shift_consistency", ABOVE_FLOOR)
 TUNERS = ("random", "hyperband", "bayesian")
-_DIGITS = 6  # decimals compared; the scores are float32
-_WORST = -2.0  # what the worst of the collapsed networks scores
+_DIGITS = 4  # decimals of a score, in percent; accuracies are float32
+_WORST = -200.0  # what the worst of the collapsed networks scores
 
 
 def is_collapsed(row: dict[str, Any]) -> bool:
@@ -33,25 +33,25 @@ def score_above_floor(
     """Scores for the objective "consistency_above_floor".
 
     Accuracies at most `tolerance` below the best one score their consistency. All others score
-    lower, by accuracy. Networks that have collapsed to one class score lowest, and their accuracy
+    minus the points that they are below that floor. Networks that have collapsed to one class score lowest, and their accuracy
     sets no floor, unless all have.
 
     Args:
-        accuracies: array `(n,)`, in [0, 1].
-        consistencies: array `(n,)`, in [0, 1].
+        accuracies: array `(n,)`, in percent.
+        consistencies: array `(n,)`, in percent.
         tolerance: in percentage points, at least 0.
         collapsed: booleans `(n,)`, `None` if no network has.
 
     Returns:
-        Array `(n,)`: the consistency, or a number in [-1, 0) below the floor, in [-2, -1] of a
-        collapsed network.
+        Array `(n,)`: the consistency, or a number in [-100, 0) below the floor, in [-200, -100] of
+        a collapsed network.
     """
     measured = np.asarray(accuracies, "float64")
     fallen = np.zeros(len(measured), bool) if collapsed is None else np.asarray(collapsed, bool)
     counting = measured if fallen.all() else measured[~fallen]
-    below = counting.max(initial=0.0) - tolerance / 100 - measured
+    below = counting.max(initial=0.0) - tolerance - measured
     scores = np.where(below <= 10**-_DIGITS, np.asarray(consistencies, "float64"), -below)
-    return np.where(fallen, _WORST + measured, scores)
+    return np.where(fallen, _WORST + measured, scores).round(_DIGITS)
 
 
 def objective_scores(
@@ -61,7 +61,7 @@ def objective_scores(
     tolerance: float,
     collapsed: Sequence[bool] | None = None,
 ) -> np.ndarray:
-    """What an objective makes of accuracies and consistencies; more is better.
+    """What an objective makes of accuracies and consistencies, in percent; more is better.
 
     Args:
         objective: one of `OBJECTIVES`.
@@ -70,7 +70,9 @@ def objective_scores(
     if objective == ABOVE_FLOOR:
         return score_above_floor(accuracies, consistencies, tolerance, collapsed)
     scores = np.asarray(accuracies if objective == "val_accuracy" else consistencies, "float64")
-    return scores if collapsed is None else np.where(collapsed, _WORST + scores, scores)
+    if collapsed is not None:
+        scores = np.where(collapsed, _WORST + scores, scores)
+    return scores.round(_DIGITS)
 
 
 def best_first(scores: Sequence[float], order: Sequence[float]) -> list[int]:

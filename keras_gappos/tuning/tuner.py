@@ -44,7 +44,9 @@ def make_tuner(
         hypermodel: a `keras_tuner.HyperModel`, such as `AugShiftHyperModel`.
         objective: what to maximize: `"val_accuracy"`, `"val_shift_consistency"`, or
             `"consistency_above_floor"`: the consistency of the trials whose accuracy is within
-            `tolerance` of the best.
+            `tolerance` of the best. Scores are in percent. In the last one, a trial below the floor
+            scores minus the points that it is below it: -0.5 is half a point too inaccurate. A
+            network that has collapsed to one class scores -100 or less.
         directory: folder of the search.
         trials: number of trials; `None` is 20, or Hyperband's own number.
         epochs: passes over the data per trial; for Hyperband, of the longest trials.
@@ -85,6 +87,7 @@ def make_tuner(
     oracle.tolerance, oracle.listener, oracle.verbose = tolerance, listener, 0
     identity = {
         "tuner": kind,
+        "scores": "percent",  # until 0.1.0 they were in [0, 1]
         "objective": objective,
         "tolerance": tolerance,
         "trials": trials,

@@ -41,7 +41,7 @@ class ToyHyperModel(keras_tuner.HyperModel):
         if x in self._failing:
             raise keras_tuner.errors.FailedTrialError(f"diverged at x={x}")
         bias.assign([100.0 * x + epochs])
-        values = {"val_accuracy": [0.0, x / 100], "val_shift_consistency": [0.0, 1 - x / 100]}
+        values = {"val_accuracy": [0.0, x / 100], "val_shift_consistency": [0.0, 100.0 - x]}
         return types.SimpleNamespace(history=values)
 
 

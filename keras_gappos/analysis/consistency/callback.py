@@ -15,9 +15,9 @@ from keras_gappos.training.prepared_model import PreparedModel
 
 
 class ShiftConsistencyCallback(keras.callbacks.Callback):
-    """Adds `val_shift_consistency`, in [0, 1], and `val_num_predicted_classes` to the logs.
+    """Adds `val_shift_consistency`, in percent, and `val_num_predicted_classes` to the logs.
 
-    The first is the fraction of pairs of random shifts that get the same top-1 class (of a
+    The first is the percentage of pairs of random shifts that get the same top-1 class (of a
     multi-label classifier, the same label set), as `keras_gappos.analysis.shift_consistency` with
     `protocol="random"` measures it, on a bounded number of images, with the same shifts after each
     epoch. For an `AugShift` it is measured on the inner classifier. Callbacks are called in order:
@@ -49,7 +49,7 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
         >>> model.compile("adam", loss)
         >>> consistency = ShiftConsistencyCallback(images[:50], max_shift=1)
         >>> history = model.fit(images[50:], labels[50:], callbacks=[consistency])
-        >>> 0 <= history.history["val_shift_consistency"][0] <= 1
+        >>> 0 <= history.history["val_shift_consistency"][0] <= 100
         True
     """
 
@@ -96,7 +96,9 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
             self._predicted |= distinct_decisions(decided)
             agree = decided[0::2] == decided[1::2]
             agreeing += np.sum(agree if agree.ndim == 2 else agree.all(axis=-1))
-        logs["val_shift_consistency"] = float(agreeing / (len(self._images) * self._plan.pairs))
+        logs["val_shift_consistency"] = (
+            100 * float(agreeing) / (len(self._images) * self._plan.pairs)
+        )
         logs["val_num_predicted_classes"] = len(self._predicted)
 
     def on_train_end(self, logs=None):

@@ -19,7 +19,7 @@ _ROUNDING = 1e-2  # by which the sum of soft labels in half precision may miss 1
 
 @keras.saving.register_keras_serializable(package="keras_gappos")
 class ShiftConsistencyMetric(keras.metrics.Mean):
-    """The fraction of pairs of predictions that agree on the top-1 class, in [0, 1].
+    """The percentage of pairs of predictions that agree on the top-1 class.
 
     Rows 0 and 1 of a batch are a pair, so are rows 2 and 3, and so on: two views of one image, as
     `ShiftPairs` yields them. The metric is meaningless for other data. Where a distribution
@@ -47,7 +47,7 @@ class ShiftConsistencyMetric(keras.metrics.Mean):
         >>> metric = keras_gappos.analysis.ShiftConsistencyMetric()
         >>> metric.update_state(None, np.array([[0.1, 0.9], [0.3, 0.7], [0.9, 0.1], [0.2, 0.8]]))
         >>> float(metric.result())
-        0.5
+        50.0
     """
 
     def __init__(
@@ -78,6 +78,10 @@ class ShiftConsistencyMetric(keras.metrics.Mean):
             weights = ops.cast(ops.convert_to_tensor(sample_weight), self.dtype)
             sample_weight = ops.mean(ops.reshape(weights, (-1, 2)), axis=-1)
         super().update_state(agree, sample_weight)
+
+    def result(self):
+        """The agreement so far, in percent."""
+        return 100 * super().result()
 
     @staticmethod
     def _may_be_multi_hot(y_true, y_pred):

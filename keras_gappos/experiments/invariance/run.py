@@ -219,9 +219,7 @@ def choose_weight(rows, tolerance):
         The weight; of two that are equally consistent, the smaller one. Never that of a network
         that has collapsed to one class, unless all have.
     """
-    top1, consistencies = (
-        [row[name] / 100 for row in rows] for name in ("top1", "consistency_exact")
-    )
+    top1, consistencies = ([row[name] for row in rows] for name in ("top1", "consistency_exact"))
     weights = [row["consistency_weight"] for row in rows]
     scores = score_above_floor(top1, consistencies, tolerance, list(map(is_collapsed, rows)))
     return weights[best_first(scores, weights)[0]]

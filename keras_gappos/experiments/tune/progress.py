@@ -3,7 +3,7 @@
 import keras
 
 from keras_gappos.experiments.tune.report import write_report
-from keras_gappos.tuning.resumable.oracles import ResumableOracle, last_line
+from keras_gappos.tuning.resumable.oracles import ResumableOracle, last_line, last_percent
 
 _ENDED = ("COMPLETED", "FAILED")
 _HYPERBAND = "tuner/"  # prefix of Hyperband's own values
@@ -44,7 +44,7 @@ def _predicted_classes(trial):
 def _percent(trial, metric):
     if trial.status != "COMPLETED":
         return None
-    return round(100 * trial.metrics.get_last_value(metric), 4)
+    return round(last_percent(trial, metric), 4)
 
 
 class SearchWatch(keras.callbacks.Callback):
@@ -83,7 +83,7 @@ class SearchWatch(keras.callbacks.Callback):
         """Counts an epoch of a trial of this process."""
         self._shown += 1
         self._display.advance(1)
-        metrics = ", ".join(f"{key} {value:.4f}" for key, value in (logs or {}).items())
+        metrics = ", ".join(_metric(name, value) for name, value in (logs or {}).items())
         self._display.log(f"{self._name}, epoch {epoch + 1}: {metrics}")
 
     def _rows(self, oracle):
@@ -92,6 +92,13 @@ class SearchWatch(keras.callbacks.Callback):
 
     def _epochs_of(self, rows):
         return sum(row["epochs"] - row["initial_epoch"] for row in rows)
+
+
+def _metric(name, value):
+    """A metric of an epoch's logs: accuracies and consistencies in percent."""
+    if name.endswith(("accuracy", "shift_agreement")):  # in [0, 1]
+        return f"{name} {100 * value:.2f} %"
+    return f"{name} {value:.2f} %" if name.endswith("shift_consistency") else f"{name} {value:.4g}"
 
 
 def _line(row):

@@ -173,7 +173,7 @@ def table(results: dict) -> str:
 
 def _scores(rows, objective, tolerance):
     names = ("val_accuracy", "val_shift_consistency")
-    accuracies, consistencies = ([row[name] / 100 for row in rows] for name in names)
+    accuracies, consistencies = ([row[name] for row in rows] for name in names)
     collapsed = list(map(is_collapsed, rows))
     return objective_scores(objective, accuracies, consistencies, tolerance, collapsed)
 

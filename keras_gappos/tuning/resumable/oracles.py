@@ -146,7 +146,7 @@ class ResumableOracle:
                 self._losses[trial_id] -= 1  # it may have ended with the chief
 
     def score_trial(self, trial):
-        """Scores by the objective; with a floor, rescores the trials of the same length.
+        """Scores by the objective, in percent; with a floor, rescores trials of the same length.
 
         A network that has collapsed to one class scores below all others, whatever the objective.
         """
@@ -158,8 +158,9 @@ class ResumableOracle:
         if self.objective.name == ABOVE_FLOOR:
             self._score_above_floor(trial)
         else:
-            objective, score, collapsed = self.objective.name, [trial.score], [_collapsed(trial)]
-            (trial.score,) = objective_scores(objective, score, score, 0.0, collapsed).tolist()
+            score, collapsed = self._objective_values(trial), [_collapsed(trial)]
+            name = self.objective.name
+            (trial.score,) = objective_scores(name, score, score, 0.0, collapsed).tolist()
 
     def _score_above_floor(self, trial):
         epochs = trial.hyperparameters.values.get("tuner/epochs")
@@ -282,11 +283,11 @@ class ResumableOracle:
         return [trial for trial in trials if trial.status == TrialStatus.COMPLETED]
 
     def _objective_values(self, trial):
-        """The metrics of the objective, from the last epoch."""
+        """The metrics of the objective, from the last epoch, in percent."""
         names = [self.objective.name]
         if names == [ABOVE_FLOOR]:
             names = ["val_accuracy", "val_shift_consistency"]
-        return [trial.metrics.get_last_value(name) for name in names]
+        return [last_percent(trial, name) for name in names]
 
     def _floor_scores(self, trials):
         values = np.reshape([self._objective_values(trial) for trial in trials], (-1, 2))
@@ -300,6 +301,12 @@ class ResumableOracle:
         for trial_id in set(self.end_order) - wanted:
             with contextlib.suppress(OSError):
                 (pathlib.Path(self._get_trial_dir(trial_id)) / WEIGHTS).unlink()
+
+
+def last_percent(trial: Trial, metric: str) -> float:
+    """A trial's metric after its last epoch, in percent; Keras' accuracy is in [0, 1]."""
+    value = trial.metrics.get_last_value(metric)
+    return 100 * value if metric == "val_accuracy" else value
 
 
 def _collapsed(trial):

@@ -41,7 +41,7 @@ def row(trial, accuracy=70.0, consistency=80.0, settings=(), **more):
         "continues": None,
         "val_accuracy": accuracy,
         "val_shift_consistency": consistency,
-        "score": consistency / 100,
+        "score": consistency,
         "seconds": 30.0,
         "worker": None,
         "message": None,

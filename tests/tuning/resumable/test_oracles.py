@@ -23,7 +23,7 @@ def oracle_in(folder, Oracle=RandomOracle, objective="val_accuracy", **arguments
     return oracle
 
 
-def finish(oracle, trial, accuracy=0.5, consistency=0.5, status="COMPLETED", classes=None):
+def finish(oracle, trial, accuracy=0.5, consistency=50.0, status="COMPLETED", classes=None):
     if status == "COMPLETED":
         values = {"val_accuracy": accuracy, "val_shift_consistency": consistency}
         if classes is not None:
@@ -37,13 +37,13 @@ def test_a_better_trial_lowers_the_score_of_one_that_it_leaves_below_the_floor(t
     oracle = oracle_in(tmp_path, objective=ABOVE_FLOOR)
     oracle.tolerance = 1.0
     first, second = (oracle.create_trial(name) for name in ("a", "b"))
-    finish(oracle, first, accuracy=0.70, consistency=0.9)
-    assert oracle.trials[first.trial_id].score == 0.9
-    finish(oracle, second, accuracy=0.75, consistency=0.6)
-    assert oracle.trials[first.trial_id].score == pytest.approx(-0.04)
+    finish(oracle, first, accuracy=0.70, consistency=90.0)
+    assert oracle.trials[first.trial_id].score == 90
+    finish(oracle, second, accuracy=0.75, consistency=60.0)
+    assert oracle.trials[first.trial_id].score == -4
     assert [t.trial_id for t in oracle.get_best_trials(2)] == [second.trial_id, first.trial_id]
     on_disk = json.loads((tmp_path / "search/trial_0/trial.json").read_text())
-    assert on_disk["score"] == pytest.approx(-0.04)
+    assert on_disk["score"] == -4
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -52,9 +52,11 @@ def test_of_equal_trials_the_oracle_and_the_table_choose_the_same(objective, tmp
     oracle.tolerance = 2.0
     trials = [oracle.create_trial(name) for name in "abc"]
     for trial, accuracy in zip(reversed(trials), (0.81, 0.8, 0.79)):
-        finish(oracle, trial, 0.8 if objective == "val_accuracy" else accuracy, consistency=0.9)
+        finish(oracle, trial, 0.8 if objective == "val_accuracy" else accuracy, consistency=90.0)
     best = [trial.trial_id for trial in oracle.get_best_trials(3)]
-    table = rank_trials(rows_of(oracle), objective, tolerance=2.0)
+    rows = rows_of(oracle)
+    assert {(row["val_shift_consistency"], row["score"] >= 80) for row in rows} == {(90, True)}
+    table = rank_trials(rows, objective, tolerance=2.0)
     assert best == [str(row["trial"]) for row in table] == ["0", "1", "2"]
 
 
@@ -63,29 +65,29 @@ def test_a_network_that_predicts_one_class_is_last_in_the_oracle_and_the_table(o
     oracle = oracle_in(tmp_path, objective=objective)
     oracle.tolerance = 50.0
     collapsed, sound, older = (oracle.create_trial(name) for name in "abc")
-    finish(oracle, collapsed, accuracy=0.9, consistency=1.0, classes=1)
-    finish(oracle, sound, accuracy=0.6, consistency=0.7, classes=2)
-    finish(oracle, older, accuracy=0.5, consistency=0.6)
+    finish(oracle, collapsed, accuracy=0.9, consistency=100.0, classes=1)
+    finish(oracle, sound, accuracy=0.6, consistency=70.0, classes=2)
+    finish(oracle, older, accuracy=0.5, consistency=60.0)
     best = [trial.trial_id for trial in oracle.get_best_trials(3)]
     rows = rows_of(oracle)
     table = rank_trials(rows, objective, tolerance=50.0)
     assert best == [str(row["trial"]) for row in table] == ["1", "2", "0"]
-    assert collapsed.score <= -1 and oracle.trials[sound.trial_id].score > 0.5
+    assert collapsed.score <= -100 and oracle.trials[sound.trial_id].score > 50
     assert [row.get("num_predicted_classes") for row in rows] == [1, 2, None]
 
 
 def test_hyperband_compares_trials_of_as_many_epochs_and_the_best_is_of_all(tmp_path):
     oracle = oracle_in(tmp_path, HyperbandOracle, ABOVE_FLOOR)
     short = [oracle.create_trial("a")]
-    finish(oracle, short[0], accuracy=0.3, consistency=0.9)
+    finish(oracle, short[0], accuracy=0.3, consistency=90.0)
     for _ in range(8):
         short.append(oracle.create_trial("a"))
-        finish(oracle, short[-1], accuracy=0.2, consistency=0.5)
+        finish(oracle, short[-1], accuracy=0.2, consistency=50.0)
     longer = oracle.create_trial("a")
     values = longer.hyperparameters.values
     assert (values["tuner/trial_id"], values["tuner/epochs"]) == (short[0].trial_id, 3)
-    finish(oracle, longer, accuracy=0.6, consistency=0.4)
-    assert oracle.trials[short[0].trial_id].score == 0.9
+    finish(oracle, longer, accuracy=0.6, consistency=40.0)
+    assert oracle.trials[short[0].trial_id].score == 90
     assert oracle.get_best_trials()[0].trial_id == longer.trial_id
 
 
@@ -134,11 +136,11 @@ def test_a_search_that_ends_sooner_is_given_up_too_if_all_failed(tmp_path):
 def test_not_a_number_is_a_failure_and_changes_no_other_score(tmp_path, objective):
     oracle = oracle_in(tmp_path, objective=objective)
     good, trial = oracle.create_trial("a"), oracle.create_trial("b")
-    finish(oracle, good, accuracy=0.7, consistency=0.7)
+    finish(oracle, good, accuracy=0.7, consistency=70.0)
     finish(oracle, trial, accuracy=float("nan"))
     failed = oracle.trials[trial.trial_id]
     assert (failed.status, failed.message) == ("FAILED", f"{objective} is not a finite number.")
-    assert good.score == 0.7
+    assert good.score == 70
 
 
 def test_a_lost_workers_trial_goes_to_the_next_and_fails_after_three(tmp_path):
@@ -310,7 +312,7 @@ def test_the_last_report_of_a_trial_counts(tmp_path):
     trial = oracle.create_trial("a")
     oracle.update_trial(trial.trial_id, {"val_accuracy": 0.9})  # its worker is lost after that
     finish(oracle, trial, accuracy=0.5)
-    assert trial.score == 0.5
+    assert trial.score == 50
 
 
 def test_a_message_of_a_run_before_is_not_that_of_a_completed_trial(tmp_path):
