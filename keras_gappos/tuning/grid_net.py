@@ -15,9 +15,9 @@ from keras_gappos.tuning.hypermodel import ClassifierHyperModel, check_image_sha
 from keras_gappos.tuning.space import Choices, Range
 
 GRID_NET_SPACE = {
-    "learning_rate": Range(1e-4, 1e-2, 1e-3, "of Adam, whose beta_1 is 0.5"),
-    "batch_size": Choices((16, 32, 48, 64, 128), 48, "images in a step"),
-    "width": Choices((8, 16, 32, 64), 16, "channels of the ResNet's first stage"),
+    "learning_rate": Range(1e-4, 1e-2, 1e-3, "of Adam, whose beta_1 is 0.5", least=1e-8),
+    "batch_size": Choices((16, 32, 48, 64, 128), 48, "images in a step", least=1),
+    "width": Choices((8, 16, 32, 64), 16, "channels of the ResNet's first stage", least=1),
     "depth": Choices((18, 34, 50), 18, "depth of the ResNet", searched=False),
     "flip": Choices((True, False), True, "mirror half of the training images left to right"),
 }
@@ -31,7 +31,8 @@ class GridNetHyperModel(ClassifierHyperModel):
     """GAPNet or PermuteNet on images on a grid, as a `keras_tuner.HyperModel`.
 
     A trial reports `val_accuracy`, in [0, 1], after each epoch. The search space; settings marked
-    "if named" are searched only if `space` names them, and the last two are PermuteNet's only:
+    "if named" are searched only if `space` names them, the last two are PermuteNet's only, and any
+    other number that makes sense may be named, such as a width of 24:
 
     | setting | values | default | what it is |
     |---|---|---|---|
@@ -49,15 +50,15 @@ class GridNetHyperModel(ClassifierHyperModel):
         network: `"gapnet"` or `"permutenet"`.
         grid_size: number of cells along each side of the canvas, at least 1.
         task: `"location"` or `"class"`, as in `keras_gappos.GridTask`.
-        space: narrows the search: a dictionary from a setting of the table to a value, which fixes
-            it, a list of values, or `(low, high)`.
+        space: what to search instead: a dictionary from a setting of the table to a value, which
+            fixes it, a list of values, or `(low, high)`.
         seed: integer, at least 0, for the weights, batches, flips, cells and permutations.
         jit_compile: `"auto"`, `True` or `False`, as in `keras.Model.compile`.
         epochs: passes over the training images per trial, unless the tuner sets it.
         name: the hypermodel's name.
 
     Raises:
-        ValueError: for a space with an unknown name, values outside the table, or no values; for
+        ValueError: for a space with an unknown name, impossible values, or none; for
             another argument out of range.
 
     Example:
@@ -96,11 +97,9 @@ class GridNetHyperModel(ClassifierHyperModel):
         task = {"network": self.network, "grid_size": self.grid_size, "task": self.task}
         return super().identity | task
 
-    def make_model(self, values):
+    def make_model(self, values, network):
         """An uncompiled `GridTask`."""
-        return training.GridTask(
-            self.make_network(values), self.grid_size, self.task, seed=self.seed
-        )
+        return training.GridTask(network, self.grid_size, self.task, seed=self.seed)
 
     def make_network(self, values):
         """The network, for canvases."""

@@ -16,8 +16,8 @@ from keras_gappos.tuning.space import narrow
 class ClassifierHyperModel(keras_tuner.HyperModel):
     """Base class of hypermodels that train on arrays of images and labels.
 
-    A subclass implements `make_model`, `make_optimizer` and `learning_rate`. Its space must have
-    `Choices` of `batch_size`, and may have `flip`.
+    A subclass implements `make_network`, `make_model`, `make_optimizer` and `learning_rate`. Its
+    space must have `Choices` of `batch_size`, and may have `flip`.
 
     Args:
         full_space: dictionary of names to the dimensions of `keras_gappos.tuning.space`.
@@ -28,7 +28,12 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         jit_compile: as in `keras.Model.compile`.
         epochs: passes over the training images, unless `fit` sets it.
         name: the hypermodel's name.
+
+    Attributes:
+        from_logits: whether the networks return logits; otherwise probabilities.
     """
+
+    from_logits = True
 
     def __init__(
         self, full_space, space, image_shape, num_classes, seed, jit_compile, epochs, name
@@ -70,13 +75,21 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         """
         keras.utils.set_random_seed(self.seed)
         values = self.values(hp)
-        model = self.make_model(values)
+        model = self.make_model(values, self.network_of(hp, values))
         self._compile(model, self.make_optimizer(values))
         model.optimizer.build(model.trainable_variables)
         return model
 
-    def make_model(self, values):
-        """The uncompiled model of these settings, which returns logits."""
+    def network_of(self, hp, values):
+        """The network of a trial; `values` are its settings."""
+        return self.make_network(values)
+
+    def make_network(self, values):
+        """The network of these settings, for images or canvases."""
+        raise NotImplementedError
+
+    def make_model(self, values, network):
+        """The uncompiled model that trains the network."""
         raise NotImplementedError
 
     def make_optimizer(self, values):
@@ -160,7 +173,7 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         self._compile(model, model.optimizer)
 
     def _compile(self, model, optimizer):
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=self.from_logits)
         model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=self.jit_compile)
 
     def checked(self, x, y, validation_data):
@@ -203,7 +216,7 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
         return pairs
 
 
-def check_image_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
+def check_image_shape(name: str, shape: Sequence[int] | None) -> tuple[int, ...]:
     """Returns `(height, width, channels)` as a tuple of integers.
 
     Raises:

@@ -33,8 +33,8 @@ def score_above_floor(
     """Scores for the objective "consistency_above_floor".
 
     Accuracies at most `tolerance` below the best one score their consistency. All others score
-    minus the points that they are below that floor. Networks that have collapsed to one class score lowest, and their accuracy
-    sets no floor, unless all have.
+    minus the points that they are below that floor. Networks that have collapsed to one class score
+    lowest, and their accuracy sets no floor, unless all have.
 
     Args:
         accuracies: array `(n,)`, in percent.

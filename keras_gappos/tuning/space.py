@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,25 +14,27 @@ from keras_gappos.arguments import one_of
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """A setting with a fixed list of values.
+    """A setting with a list of values.
 
     Attributes:
         values: the values, a tuple.
         default: the value if the setting is not searched.
         about: a short description.
         searched: whether the setting is searched by default.
+        least: if given, the values are suggestions, and any integer of at least this may be named.
     """
 
     values: tuple
     default: object
     about: str = ""
     searched: bool = True
+    least: int | None = None
 
     def narrow(self, name: str, given: Any) -> Choices:
         """The choices that remain for a value, or a list of values."""
         if isinstance(given, tuple):
             raise ValueError(
-                f"`space[{name!r}]` must be a value or a list of values of {self.values}. "
+                f"`space[{name!r}]` must be a value or a list of values, {self._allowed}. "
                 f"Received: {given}"
             )
         values = tuple(self._checked(name, value, given) for value in _some(name, given))
@@ -45,7 +46,15 @@ class Choices:
         for known in self.values:  # compare types, too: True is not 1
             if type(value) is type(known) and value == known:
                 return known
-        raise ValueError(f"`space[{name!r}]` must be in {self.values}. Received: {given!r}")
+        if self.least is not None and type(value) is int and value >= self.least:
+            return value
+        raise ValueError(f"`space[{name!r}]` must be {self._allowed}. Received: {given!r}")
+
+    @property
+    def _allowed(self):
+        if self.least is None:
+            return f"in {self.values}"
+        return f"integers of at least {self.least}, such as {self.values}"
 
     def declare(self, hp: Any, name: str) -> Any:
         """Registers the setting in `keras_tuner.HyperParameters`, and returns its value."""
@@ -65,10 +74,11 @@ class Range:
     """A setting with all numbers in [low, high].
 
     Attributes:
-        low, high: the bounds, inclusive.
+        low, high: the bounds, inclusive, of the search by default.
         default: the value if the setting is not searched.
         about: a short description.
         is_integer: whether only integers count; real numbers are sampled on a log scale.
+        least, most: the bounds, inclusive, of what may be named.
     """
 
     low: float
@@ -76,6 +86,8 @@ class Range:
     default: float
     about: str = ""
     is_integer: bool = False
+    least: float = 0
+    most: float = math.inf
     searched = True
 
     def narrow(self, name: str, given: Any) -> Choices | Range:
@@ -87,9 +99,10 @@ class Range:
         if len(given) != 2:
             raise ValueError(f"`space[{name!r}]` must be (low, high). Received: {given}")
         low, high = (self._checked(name, value, given) for value in given)
-        if low > high:
+        if low > high or (low == 0 < high and not self.is_integer):
+            above = "" if self.is_integer else "0 < "  # on a log scale
             raise ValueError(
-                f"`space[{name!r}]` must be (low, high) with low <= high. Received: {given}"
+                f"`space[{name!r}]` must be (low, high) with {above}low <= high. Received: {given}"
             )
         if low == high:
             return Choices((low,), low, self.about)
@@ -97,13 +110,15 @@ class Range:
         return dataclasses.replace(self, low=low, high=high, default=default)
 
     def _checked(self, name, value, given):
-        kind = numbers.Integral if self.is_integer else numbers.Real
-        fits = isinstance(value, kind) and not isinstance(value, bool)
-        if not fits or not self.low <= value <= self.high:
+        value = value.item() if isinstance(value, np.generic) else value
+        fits = type(value) is int or (type(value) is float and not self.is_integer)
+        if not fits or not (self.least <= value <= self.most and math.isfinite(value)):
             what = "integers" if self.is_integer else "numbers"
+            closed = math.isfinite(self.most)
+            bounds = f"in [{self.least}, {self.most}]" if closed else f"of at least {self.least}"
             raise ValueError(
-                f"`space[{name!r}]` must be {what} in [{self.low}, {self.high}]: a value, a list "
-                f"of values, or (low, high). Received: {given!r}"
+                f"`space[{name!r}]` must be {what} {bounds}: a value, a list of values, or "
+                f"(low, high). Received: {given!r}"
             )
         return int(value) if self.is_integer else float(value)
 
@@ -119,7 +134,7 @@ class Range:
 
 
 def narrow(space: dict[str, Choices | Range], given: dict | None) -> dict[str, Choices | Range]:
-    """Narrows a search space.
+    """Narrows a search space, or moves it: its values are suggestions where others make sense.
 
     Args:
         space: dictionary from name to `Choices` or `Range`.
@@ -127,7 +142,7 @@ def narrow(space: dict[str, Choices | Range], given: dict | None) -> dict[str, C
             or `(low, high)`; `None` keeps the whole space.
 
     Returns:
-        The narrowed space. A default outside it is replaced by the nearest number in it, or by the
+        The space to search. A default outside it is replaced by the nearest number in it, or by the
         first choice.
 
     Raises:

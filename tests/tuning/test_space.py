@@ -5,9 +5,10 @@ import pytest
 from keras_gappos.tuning.space import Choices, Range, format_space, narrow, parse_space
 
 SPACE = {
-    "shift": Range(1, 8, 4, "in pixels", is_integer=True),
-    "rate": Range(0.01, 1.0, 0.1, "of learning"),
+    "shift": Range(1, 8, 4, "in pixels", is_integer=True, least=1, most=12),
+    "rate": Range(0.01, 1.0, 0.1, "of learning", most=10.0),
     "width": Choices((8, 16, 32), 16, "channels"),
+    "batch": Choices((32, 64), 32, "images", least=1),
     "flip": Choices((True, False), True, "mirror"),
     "stem": Choices(("cifar", "canvas"), "cifar", "first layers", searched=False),
 }
@@ -26,7 +27,14 @@ def declared(space, tries=200):
 
 def test_a_trial_without_choices_has_the_defaults():
     first, _ = declared(SPACE, tries=0)
-    assert first == {"shift": 4, "rate": 0.1, "width": 16, "flip": True, "stem": "cifar"}
+    assert first == {
+        "shift": 4,
+        "rate": 0.1,
+        "width": 16,
+        "batch": 32,
+        "flip": True,
+        "stem": "cifar",
+    }
 
 
 def test_random_values_fill_the_space_and_keep_their_types():
@@ -48,6 +56,15 @@ def test_a_narrowed_space_holds_nothing_else():
         "width": {8},
         "stem": {"canvas", "cifar"},
     }
+
+
+def test_values_other_than_the_suggested_ones_may_be_named():
+    given = {"batch": [16, 48], "shift": (9, 12), "rate": (1e-5, 1e-4), "width": 32}
+    first, values = declared(narrow(SPACE, given))
+    assert set(values["batch"]) == {16, 48} and set(values["shift"]) == {9, 10, 11, 12}
+    assert min(values["rate"]) >= 1e-5 and max(values["rate"]) <= 1e-4
+    assert (first["batch"], first["shift"], first["rate"]) == (16, 9, 1e-4)
+    assert declared(narrow(SPACE, {"rate": 0, "batch": 1}), 0)[0]["rate"] == 0
 
 
 def test_defaults_stay_in_what_is_left():
@@ -74,11 +91,16 @@ def test_one_value_is_among_a_trials_values():
         ({"flip": 1}, "must be in"),
         ({"shift": []}, "must have a value"),
         ({"shift": (3, 2)}, "low <= high"),
-        ({"shift": (0, 4)}, r"integers in \[1, 8\].*Received: \(0, 4\)"),
+        ({"shift": (0, 4)}, r"integers in \[1, 12\].*Received: \(0, 4\)"),
         ({"shift": 2.5}, "integers in"),
         ({"shift": True}, "integers in"),
         ({"shift": (1, 2, 3)}, r"must be \(low, high\)"),
-        ({"rate": 2.0}, r"numbers in \[0.01, 1.0\]"),
+        ({"shift": 13}, "integers in"),
+        ({"batch": 0}, r"integers of at least 1, such as \(32, 64\). Received: 0"),
+        ({"batch": 16.0}, "integers of at least 1"),
+        ({"batch": (8, 16)}, "a value or a list of values, integers of at least 1"),
+        ({"rate": 20.0}, r"numbers in \[0, 10.0\]"),
+        ({"rate": (0, 1.0)}, "0 < low <= high"),
         ({"rate": float("nan")}, "numbers in"),
         ({"rate": "high"}, "numbers in"),
         ({"rate": [0.1, "high"]}, "numbers in"),
@@ -133,4 +155,4 @@ def test_the_table_names_values_and_defaults():
     lines = format_space(SPACE)
     assert lines[2] == "| `shift` | 1 to 8 | 4 | in pixels |"
     assert lines[3] == "| `rate` | 0.01 to 1 (log) | 0.1 | of learning |"
-    assert lines[6] == "| `stem` | cifar, canvas | cifar | first layers; if named |"
+    assert lines[7] == "| `stem` | cifar, canvas | cifar | first layers; if named |"

@@ -96,9 +96,8 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
             self._predicted |= distinct_decisions(decided)
             agree = decided[0::2] == decided[1::2]
             agreeing += np.sum(agree if agree.ndim == 2 else agree.all(axis=-1))
-        logs["val_shift_consistency"] = (
-            100 * float(agreeing) / (len(self._images) * self._plan.pairs)
-        )
+        pairs = len(self._images) * self._plan.pairs
+        logs["val_shift_consistency"] = 100 * float(agreeing) / pairs
         logs["val_num_predicted_classes"] = len(self._predicted)
 
     def on_train_end(self, logs=None):

@@ -62,8 +62,8 @@ def run(settings: TuneSettings, console: Console | None = None) -> dict | None:
         The content of `results.json`; `None` in a worker. A row per finished trial: a dictionary
         with `trial` (its number), `status` ("COMPLETED" or "FAILED"), `settings`, `epochs`,
         `initial_epoch` and `continues` (the trial it resumed, or `None`), `val_accuracy` and
-        `val_shift_consistency` and `score` in percent, `num_predicted_classes`, `seconds`, `starts`,
-        `worker`, `started`, and the `message` of a failed trial.
+        `val_shift_consistency` and `score` in percent, `num_predicted_classes`, `seconds`,
+        `starts`, `worker`, `started`, and the `message` of a failed trial.
 
     Raises:
         ValueError: if the data do not fit the settings, or the output folder has another search.

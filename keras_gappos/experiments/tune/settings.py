@@ -36,13 +36,14 @@ class TuneSettings(TrainingSettings):
     factor: int = 3
     """Hyperband trains 1 in FACTOR trials FACTOR times longer."""
     space: tuple[str, ...] = ()
-    """Narrows the search: NAME=VALUE fixes a setting, NAME=A,B chooses among values, NAME=LOW:HIGH
-    bounds a range. The names and the values allowed: max_shift (1 to 8),
+    """What to search: NAME=VALUE fixes a setting, NAME=A,B chooses among values, NAME=LOW:HIGH
+    bounds a range. The names, and what is searched by default: max_shift (1 to 8),
     consistency_weight (0.1 to 100), learning_rate (0.003 to 0.3), weight_decay (0.0005 to 0.02),
     batch_size (32, 64, 128, 256), width (8, 16, 32, 64), depth (18, 34, 50), stem (cifar, canvas,
     imagenet), downsampling (stride, blur, polyphase), fill_mode (constant, nearest, reflect, wrap),
-    flip (true, false). Depth and stem are fixed unless named; batch sizes are at most the number
-    of training images. In Python, see help(keras_gappos.tuning.AugShiftHyperModel)."""
+    flip (true, false). Numbers may be others, such as width=24 or learning_rate=1e-4:1e-2. Depth
+    and stem are fixed unless named; batch sizes are at most the number of training images. In
+    Python, see help(keras_gappos.tuning.AugShiftHyperModel)."""
     train_images: int | None = None
     """Use only the first TRAIN_IMAGES training images, held-out ones included; None uses all."""
     validation_images: int | None = None
