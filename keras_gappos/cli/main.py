@@ -225,7 +225,13 @@ def _with_flags(message, command):
     if "dataset" in words:  # what `data.load` calls a name
         words["name"] = words["dataset"]
         message = message.replace("Received: name=", "Received: ")
-    return re.sub(r"`(\w+)`", lambda match: words.get(match[1], match[0]), message)
+
+    def word(match):  # `name` or `name['key']`
+        if match[1] not in words:
+            return match[0]
+        return f"{words[match[1]]} {match[2]}" if match[2] else words[match[1]]
+
+    return re.sub(r"`(\w+)(?:\['(\w+)'\])?`", word, message)
 
 
 def _is_positional(hint):

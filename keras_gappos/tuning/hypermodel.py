@@ -207,13 +207,17 @@ class ClassifierHyperModel(keras_tuner.HyperModel):
                     f"{labels.shape}"
                 )
             check_class_labels(labels, len(images), self.num_classes)
-        count, largest = len(pairs[0][0]), max(self.space["batch_size"].values)
-        if largest > count:
-            raise ValueError(
-                "`batch_size` must not exceed the number of training images: use more images, or "
-                f"narrow the search space. Received: batch_size of up to {largest}, {count} images"
-            )
+        check_batch_sizes(self.space["batch_size"].values, len(pairs[0][0]))
         return pairs
+
+
+def check_batch_sizes(sizes: Sequence[int], count: int) -> None:
+    """Raises a `ValueError` if one of the batch sizes is more than `count` training images."""
+    if max(sizes) > count:
+        raise ValueError(
+            "`batch_size` must not exceed the number of training images: use more images, or "
+            f"narrow the search space. Received: batch_size of up to {max(sizes)}, {count} images"
+        )
 
 
 def check_image_shape(name: str, shape: Sequence[int] | None) -> tuple[int, ...]:

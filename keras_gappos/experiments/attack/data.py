@@ -10,6 +10,7 @@ from keras_gappos import data
 from keras_gappos.analysis.regions import region_slices
 from keras_gappos.data.segmentation_sets import INFOS, SegmentationInfo, plain_name
 from keras_gappos.experiments.engine.data import TrainAndTestImages
+from keras_gappos.experiments.engine.settings import check_one_batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +89,8 @@ def load_segmentation(settings):
 
     train_images, train_masks = load(settings.train_split, settings.train_images)
     test_images, test_masks = load(settings.scored_split, settings.test_images)
-    if settings.weights is None and len(train_images) < settings.batch_size:
-        raise ValueError(
-            f"There must be at least one batch of training images. Received: {len(train_images)} "
-            f"images, batch_size={settings.batch_size}"
-        )
+    if settings.weights is None:
+        check_one_batch(len(train_images), settings.batch_size)
     info = _info(settings, (train_masks, test_masks))
     for masks in (train_masks, test_masks):
         found = np.unique(masks[masks != info.ignore_class])

@@ -61,6 +61,12 @@ class Attack(Experiment):
         """The images and masks, a `SegmentationData`."""
         return load_segmentation(self.settings)
 
+    def check(self):
+        """Checks `counts` on a network of its own, too; the size of its images does not matter."""
+        super().check()
+        if self.settings.counts is not None:
+            self._counts(self.build({}, (64, 64, 3), 2))
+
     def plan(self):
         """A job for each network: without and with flips in its training."""
         settings, images = self.settings, self.data

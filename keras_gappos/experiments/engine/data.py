@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_gappos import data
+from keras_gappos.experiments.engine.settings import check_one_batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +66,7 @@ def load_images(settings):
 
     train_images, train_labels = _load(settings, "train", settings.train_images)
     test_images, test_labels = _load(settings, "test", settings.test_images)
-    if len(train_images) < settings.batch_size:
-        raise ValueError(
-            f"There must be at least one batch of training images. Received: {len(train_images)} "
-            f"images, batch_size={settings.batch_size}"
-        )
+    check_one_batch(len(train_images), settings.batch_size)
     mean, std = _normalize(settings, train_images, test_images)
     return ImageData(train_images, test_images, train_labels, test_labels, mean, std)
 

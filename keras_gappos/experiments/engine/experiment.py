@@ -18,7 +18,7 @@ from keras_gappos.experiments.engine.data import load_images
 from keras_gappos.experiments.engine.devices import dtype_policy, use_devices
 from keras_gappos.experiments.engine.display import RunDisplay, ShowProgress
 from keras_gappos.experiments.engine.results import ResultFolder, read_results
-from keras_gappos.experiments.engine.settings import TrainingSettings
+from keras_gappos.experiments.engine.settings import TrainingSettings, check_one_batch
 from keras_gappos.files import replacing
 from keras_gappos.interrupts import EndAtInterrupt
 
@@ -77,6 +77,12 @@ class Experiment(abc.ABC):
     def data(self) -> Any:
         """The images: an `ImageData`, unless the subclass loads something else."""
         return load_images(self.settings)
+
+    def check(self) -> None:
+        """Raises a `ValueError` for settings that fit no data, before any data are loaded."""
+        settings = self.settings
+        if settings.train_images is not None and getattr(settings, "weights", None) is None:
+            check_one_batch(settings.train_images, settings.batch_size)
 
     @abc.abstractmethod
     def plan(self) -> list[Job]:
@@ -144,6 +150,8 @@ class Experiment(abc.ABC):
         self.folder = ResultFolder(
             settings.output_dir, self.name, settings, self.extendable, devices
         )
+        if not self.folder.rows:  # else an earlier run has come further
+            self.check()
         with self.folder.lock(), dtype_policy(settings.precision):
             jobs = self.plan()
             with RunDisplay(sum(job.work for job in jobs), self.make_table, console) as display:

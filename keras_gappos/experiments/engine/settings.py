@@ -106,6 +106,15 @@ class NetworkSettings(TrainingSettings):
         check_above_zero(self, "learning_rate")
 
 
+def check_one_batch(train_images: int, batch_size: int) -> None:
+    """Raises a `ValueError` if so many training images are less than one batch."""
+    if train_images < batch_size:
+        raise ValueError(
+            f"There must be at least one batch of training images. Received: {train_images} "
+            f"images, batch_size={batch_size}"
+        )
+
+
 def check_weights_file(path: str) -> None:
     """Raises an error if the file given as `weights` is not there, or not a weights file."""
     if not path.endswith(".weights.h5"):

@@ -46,10 +46,17 @@ class Invariance(Experiment):
     report = report
     zoo_entry = zoo_entry
 
+    def check(self):
+        """Checks the images of the weights' trials, too."""
+        super().check()
+        if self.settings.train_images is not None:
+            self._check_search(self.settings.train_images)
+
     def plan(self):
         """The jobs: the weights on trial come before the first AugShift, and that comes early."""
         settings = self.settings
         self._check_images()
+        self._check_search(len(self.data.train_images))
         jobs, trials = [], settings.weights_on_trial
         for method in (method for method in METHODS if method in settings.methods):
             if METHODS[method].views == 2:
@@ -75,13 +82,16 @@ class Invariance(Experiment):
                     f"`{name}` must be smaller than the image, in [1, {side}). Received: "
                     f"{name}={getattr(settings, name)}, images of shape {images.image_shape}"
                 )
+
+    def _check_search(self, train_images):
+        settings = self.settings
         needed = settings.validation_images + (settings.search_images or settings.batch_size)
-        if settings.weights_on_trial and len(images.train_images) < needed:
+        if settings.weights_on_trial and train_images < needed:
             raise ValueError(
                 "`validation_images` and `search_images` must fit into the training images. "
                 f"Received: validation_images={settings.validation_images}, "
                 f"search_images={settings.search_images}, batch_size={settings.batch_size}, "
-                f"{len(images.train_images)} training images"
+                f"{train_images} training images"
             )
 
     def _split(self, key):

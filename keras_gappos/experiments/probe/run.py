@@ -65,6 +65,12 @@ class Probe(Experiment):
     report = report
     zoo_entry = zoo_entry
 
+    def check(self):
+        """Checks `counts` on a network of its own, too; the size of its images does not matter."""
+        super().check()
+        if self.settings.counts is not None:
+            self._counts(self.build({"network": self.settings.networks[0]}, (32, 32, 3), 2))
+
     def plan(self):
         """A job for each network."""
         work = sum(self._work.values())

@@ -32,6 +32,7 @@ from keras_gappos.experiments.tune.progress import SearchWatch
 from keras_gappos.experiments.tune.report import make_table, write_report
 from keras_gappos.experiments.tune.settings import TuneSettings
 from keras_gappos.tuning.augshift import AUGSHIFT_SPACE, AugShiftHyperModel
+from keras_gappos.tuning.hypermodel import check_batch_sizes
 from keras_gappos.tuning.resumable.chief import free_port, heartbeat, serve, wait_for_chief
 from keras_gappos.tuning.resumable.role import Role, find_role
 from keras_gappos.tuning.resumable.workers import (
@@ -40,7 +41,7 @@ from keras_gappos.tuning.resumable.workers import (
     command_of,
     worker_folder,
 )
-from keras_gappos.tuning.space import parse_space
+from keras_gappos.tuning.space import narrow, parse_space
 from keras_gappos.tuning.tuner import count_epochs, make_tuner
 
 _START_TIMEOUT = 300.0  # seconds to wait for a chief that loads its data
@@ -81,6 +82,7 @@ def run(settings: TuneSettings, console: Console | None = None) -> dict | None:
         for name, value in SHARED_MEMORY.items():  # this process hardly uses the GPUs
             os.environ.setdefault(name, value)
     devices = _devices(settings)
+    _check(settings, devices)
     with dtype_policy(settings.precision):
         if role and not role.is_chief:
             _work(settings, role, devices)
@@ -108,6 +110,27 @@ def _devices(settings):
             f"{keras.backend.backend()}"
         )
     return devices
+
+
+def _check(settings, devices):
+    """Raises a `ValueError` for settings that fit no data, before any data are loaded."""
+    named = parse_space(settings.space)
+    space = narrow(AUGSHIFT_SPACE, named)
+    sizes = space["batch_size"].values if "batch_size" in named else ()
+    for size in sizes:
+        devices.check_batch_size(size)
+    if settings.train_images is not None:
+        held_out = settings.validation_images or 1
+        _check_held_out(held_out, settings.train_images)
+        check_batch_sizes((1, *sizes), settings.train_images - held_out)
+
+
+def _check_held_out(held_out, count):
+    if held_out >= count:
+        raise ValueError(
+            "`validation_images` must leave images to train on. Received: validation_images="
+            f"{held_out}, of {count} images"
+        )
 
 
 def _work(settings, role, devices):
@@ -186,12 +209,8 @@ def _load(settings, devices):
     settings = dataclasses.replace(
         settings, validation_images=held_out, consistency_images=measured
     )
+    _check_held_out(held_out, len(images))
     first_held_out = len(images) - held_out
-    if first_held_out < 1:
-        raise ValueError(
-            "`validation_images` must leave images to train on. Received: validation_images="
-            f"{settings.validation_images}, of {len(images)} images"
-        )
     parts = slice(None, first_held_out), slice(first_held_out, None)
     return settings, [(images[part], labels[part]) for part in parts]
 

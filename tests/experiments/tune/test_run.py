@@ -265,7 +265,8 @@ def test_bad_settings_are_named(tmp_path, changes, message):
     ("changes", "message"),
     [
         ({"validation_images": 96}, "`validation_images` must leave images.*of 96 images"),
-        ({"space": ("width=12",)}, r"`space\['width'\]` must be in"),
+        ({"space": ("downsampling=max",)}, r"`space\['downsampling'\]` must be in"),
+        ({"space": ("width=0",)}, r"`space\['width'\]` must be integers of at least 1"),
         ({"space": ("batch_size=128",)}, "`batch_size` must not exceed"),
         ({"space": (), "train_images": 63}, "use more images.*up to 256, 31 images"),
         ({"measure_shift": 8}, "`measure_shift` must be"),
