@@ -7,7 +7,8 @@ handwritten digits of 32x32 pixels, each twice shifted by up to 4 pixels. The be
 consistent one whose accuracy is within two points of the best. An interrupted search resumes from
 the folder `tuning_mobilenet`; delete it to start over.
 
-About TIME on 2 cores. Expect RESULT.
+About 1.5 minutes on 2 cores. Expect about 80 % of consistency and of accuracy on unseen digits;
+they differ between machines, since rounding errors grow in training.
 """
 
 import keras
@@ -42,9 +43,7 @@ def digits(split, limit=None):
 
 def tune(network, images, labels, trials, epochs):
     """Searches; returns the best model, a trained `AugShift`, and its settings."""
-    hypermodel = kg.tuning.AugShiftHyperModel(
-        space=SPACE, measure_shift=MAX_SHIFT, network=network
-    )
+    hypermodel = kg.tuning.AugShiftHyperModel(space=SPACE, measure_shift=MAX_SHIFT, network=network)
     tuner = kg.tuning.make_tuner(
         "random",
         hypermodel,
