@@ -5,6 +5,7 @@ from keras_gappos.layers.blur_pool import BlurPool2D
 from keras_gappos.layers.channel_mask import ChannelMask
 from keras_gappos.layers.channel_permutation import ChannelPermutation
 from keras_gappos.layers.grid_placement import GridPlacement, place_on_grid
+from keras_gappos.layers.image_standardization import ImageStandardization
 from keras_gappos.layers.random_shift import RandomShift, shift_images
 from keras_gappos.layers.resize_like import ResizeLike
 
@@ -14,6 +15,7 @@ __all__ = [
     "ChannelMask",
     "ChannelPermutation",
     "GridPlacement",
+    "ImageStandardization",
     "RandomShift",
     "ResizeLike",
     "place_on_grid",

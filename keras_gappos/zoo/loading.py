@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_gappos import models
+from keras_gappos.layers import GridPlacement
 from keras_gappos.zoo.cache import digest_of, fetch
 from keras_gappos.zoo.model import ZooModel
 from keras_gappos.zoo.registry import info, owner_of
@@ -21,7 +22,7 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
 }
 
 
-def load(name: str) -> keras.Model:
+def load(name: str, preprocessing: bool = False) -> keras.Model:
     """Loads a pretrained model, on any backend.
 
     This package builds the network; the file supplies only numbers, never code. `info(name)`
@@ -29,6 +30,9 @@ def load(name: str) -> keras.Model:
 
     Args:
         name: a model's name; see `list_models`.
+        preprocessing: whether the model prepares images itself: its inputs are raw images, uint8 or
+            floats in [0, 255], and for a network on a grid `[images, cells]`. The network is then
+            one of its layers.
 
     Returns:
         A Functional `keras.Model`, not compiled, that returns logits.
@@ -45,7 +49,27 @@ def load(name: str) -> keras.Model:
     model = info(name)
     network = build(model)
     load_weights(network, fetch(name), name)
-    return network
+    return with_preprocessing(model, network) if preprocessing else network
+
+
+def with_preprocessing(model: ZooModel, network: keras.Model) -> keras.Model:
+    """The network behind the layers that make its inputs of raw images.
+
+    Args:
+        model: the network's entry.
+        network: the network.
+
+    Returns:
+        A Functional model of the input `images`, raw ones; for a network on a grid of the list of
+        `images` and `cells`, the cell of each.
+    """
+    shape = model.image_shape if model.is_on_grid else network.input_shape[1:]
+    images = keras.Input(shape, name="images")
+    prepared, inputs = model.preprocessing()(images), images
+    if model.is_on_grid:
+        cells = keras.Input((), dtype="int32", name="cells")
+        prepared, inputs = GridPlacement(model.grid_size)(prepared, cells), [images, cells]
+    return keras.Model(inputs, network(prepared), name=f"{network.name}_of_images")
 
 
 def build(model: ZooModel) -> keras.Model:

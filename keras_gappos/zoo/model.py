@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import keras
 import numpy as np
+
+from keras_gappos.arguments import Tensor
+from keras_gappos.layers import ImageStandardization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,39 +122,46 @@ class ZooModel:
         """Whether the network's outputs are random by design."""
         return self.builder == "permutenet"
 
-    def preprocess(self, images: np.ndarray) -> np.ndarray:
+    def preprocessing(self, white: float = 255.0) -> ImageStandardization:
+        """The layer that standardizes images; see `preprocess`.
+
+        Args:
+            white: the images' highest value: 255 for raw ones, 1 for images in [0, 1].
+        """
+        return ImageStandardization(self.mean, self.std, white, name="preprocessing")
+
+    def preprocess(self, images: Tensor) -> Tensor:
         """Standardizes images for the network; for a grid, place them on a canvas afterwards.
 
         Args:
-            images: `(n, height, width, channels)`, uint8 in [0, 255], or floats in [0, 1].
+            images: `(n, height, width, channels)`, or one image without `n`: uint8 in [0, 255], or
+                floats in [0, 1]; an array or a tensor, in `ds.map` of a `tf.data.Dataset`, too.
 
         Returns:
-            A float32 array of the same shape.
+            A float32 array or tensor of the same shape.
 
         Raises:
-            ValueError: for another shape, or floats that are not in [0, 1].
+            ValueError: for another shape, or floats that are not in [0, 1], where their values are
+                known: in a graph they are not.
 
         Example:
             >>> info = keras_gappos.zoo.info("resnet18.cifar10")
             >>> info.preprocess(np.zeros((2, 32, 32, 3), "uint8")).shape
             (2, 32, 32, 3)
         """
-        images = np.asarray(images)
-        if images.ndim != 4 or images.shape[-1] != self.image_shape[-1]:
+        if not hasattr(images, "dtype"):
+            images = np.asarray(images)
+        if len(images.shape) not in (3, 4) or images.shape[-1] != self.image_shape[-1]:
             raise ValueError(
                 f"`images` must be (n, height, width, {self.image_shape[-1]}). "
                 f"Received: shape {images.shape}"
             )
-        if images.dtype == np.uint8:
-            images = images / np.float32(255)
-        # NaN fails, too.
-        elif images.size and not (images.min() >= 0 and images.max() <= 1):
-            raise ValueError(
-                "`images` must be uint8, or floats in [0, 1]. Received: "
-                f"{images.dtype} in [{images.min()}, {images.max()}]"
-            )
-        mean, std = np.array(self.mean, "float32"), np.array(self.std, "float32")
-        return (images.astype("float32") - mean) / std
+        is_raw = keras.backend.standardize_dtype(images.dtype) == "uint8"
+        if not is_raw:
+            _check_unit_range(images)
+        outputs = self.preprocessing(255.0 if is_raw else 1.0)(images)
+        is_array = isinstance(images, np.ndarray)
+        return keras.ops.convert_to_numpy(outputs) if is_array else outputs
 
     def to_json(self) -> dict:
         """The entry as a JSON-compatible dictionary."""
@@ -171,3 +182,16 @@ class ZooModel:
             k: tuple(v) if isinstance(v, list) else v for k, v in entry["arguments"].items()
         }
         return cls(**{**entry, "files": files, "arguments": arguments})
+
+
+def _check_unit_range(images):
+    """Raises a `ValueError` for values outside [0, 1], and NaN, unless they are not known yet."""
+    try:
+        values = np.asarray(images)
+    except (NotImplementedError, TypeError, ValueError):  # in a graph, or symbolic
+        return
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(
+            "`images` must be uint8, or floats in [0, 1]. Received: "
+            f"{values.dtype} in [{values.min()}, {values.max()}]"
+        )

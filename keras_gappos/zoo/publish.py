@@ -16,12 +16,13 @@ from keras_gappos.files import replacing
 from keras_gappos.zoo import ZooFile, ZooModel, archive
 from keras_gappos.zoo.cache import digest_of
 from keras_gappos.zoo.card import format_card, format_readme
-from keras_gappos.zoo.loading import build, load_given_weights, outputs_of
+from keras_gappos.zoo.loading import build, load_given_weights, outputs_of, with_preprocessing
 from keras_gappos.zoo.registry import FILE_NAME, format_registry, parse_registry
 
 LIMITS = {"weights": 25_000_000, "saved_model": 50_000_000}  # bytes of a file
 ZOO_LIMIT = 250_000_000  # bytes of all files
 _NAMES = {"weights": "model.weights.h5", "saved_model": "saved_model.zip", "sample": "sample.npz"}
+RAW_ENDPOINT = "serve_images"  # of a SavedModel; `serve` takes prepared inputs
 _HALF = 1e-2  # largest change of an output by float16 weights
 # Bytes. Smaller weights stay float32: rounding changed 1 of 800 predictions of a digits network,
 # and a card's scores should be reproducible to the last digit.
@@ -135,9 +136,26 @@ def _files(model, weights, made, former, zoo_dir):
     outputs = outputs_of(model, network, inputs).astype("float16")
     np.savez_compressed(paths["sample"], inputs=inputs, outputs=outputs)
     with tempfile.TemporaryDirectory(prefix=".exported", dir=made) as unpacked:
-        network.export(unpacked, format="tf_saved_model", verbose=False)
+        _export(model, network, unpacked)
         zip_folder(pathlib.Path(unpacked), paths["saved_model"])
     return {kind: _zoo_file(model, kind, path) for kind, path in paths.items()}
+
+
+def _export(model, network, folder):
+    """Writes a SavedModel: `serve` takes prepared inputs, `serve_images` raw ones, uint8."""
+    images = with_preprocessing(model, network)
+    exported = keras.export.ExportArchive()
+    for name, part, dtype in (("serve", network, "float32"), (RAW_ENDPOINT, images, "uint8")):
+        specs = [
+            keras.InputSpec(
+                shape=tensor.shape,
+                dtype=tensor.dtype if tensor.dtype == "int32" else dtype,
+                name=tensor.name,
+            )
+            for tensor in part.inputs
+        ]
+        exported.track_and_add_endpoint(name, part, specs if len(specs) == 1 else [specs])
+    exported.write_out(folder, verbose=False)
 
 
 def _zoo_file(model, kind, path):

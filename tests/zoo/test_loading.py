@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 
 from keras_gappos import zoo
+from keras_gappos.layers import place_on_grid
 from keras_gappos.zoo.loading import build, load_weights, outputs_of
-from tests.zoo.entries import add_files, entry, file_of, permutenet_entry, with_files
+from tests.zoo.entries import (
+    GRID_ARGUMENTS,
+    add_files,
+    entry,
+    file_of,
+    permutenet_entry,
+    with_files,
+)
 
 
 def sample_of(zoo_folder, model):
@@ -31,6 +39,30 @@ def test_a_model_answers_as_it_did(zoo_folder, register):
     np.testing.assert_allclose(network(inputs), outputs, atol=1e-5)
     assert np.abs(zoo.load("other.digits")(inputs) - outputs).max() > 1e-2
     assert not network.compiled
+
+
+RAW = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype("uint8")
+
+
+def test_a_model_with_preprocessing_takes_raw_images(zoo_folder, register, tmp_path):
+    model = add_files(zoo_folder, entry())
+    register(model)
+    expected = zoo.load(model.name).predict(model.preprocess(RAW), verbose=0)
+    network = zoo.load(model.name, preprocessing=True)
+    network.save(tmp_path / "model.keras")
+    for one in (network, keras.saving.load_model(tmp_path / "model.keras")):
+        for images in (RAW, RAW.astype("float32")):
+            np.testing.assert_allclose(one.predict(images, verbose=0), expected, atol=1e-5)
+
+
+def test_a_grids_network_with_preprocessing_places_the_images(zoo_folder, register):
+    model = entry("gapnet.digits", builder="gapnet", arguments=GRID_ARGUMENTS, grid_size=2)
+    register(model := add_files(zoo_folder, model))
+    cells = np.arange(5, dtype="int32") % 4
+    canvases = place_on_grid(model.preprocess(RAW), cells, 2)
+    expected = zoo.load(model.name).predict(canvases, verbose=0)
+    network = zoo.load(model.name, preprocessing=True)
+    np.testing.assert_allclose(network.predict([RAW, cells], verbose=0), expected, atol=1e-5)
 
 
 def test_of_a_permutenet_the_latent_vector_is_compared(zoo_folder, register):

@@ -16,7 +16,8 @@ from keras_gappos.experiments import catalog
 from keras_gappos.experiments.catalog import publications, score
 from keras_gappos.experiments.location.run import Location
 from keras_gappos.experiments.location.settings import LocationSettings
-from keras_gappos.zoo import load, registry
+from keras_gappos.layers import place_on_grid
+from keras_gappos.zoo import fetch, load, registry
 from keras_gappos.zoo import publish as publishing
 from keras_gappos.zoo.card import format_card, format_readme
 from keras_gappos.zoo.loading import outputs_of
@@ -96,6 +97,24 @@ def entries(published, monkeypatch, tmp_path):
 
 
 pytestmark = pytest.mark.tensorflow
+
+
+@pytest.mark.parametrize("name", [f"gapnet_{PLACE}", "augshift_resnet18.digits"])
+def test_a_saved_model_takes_prepared_inputs_and_raw_images(name, entries):
+    import tensorflow as tf
+
+    served = tf.saved_model.load(str(fetch(name, "saved_model")))
+    images = np.random.default_rng(0).integers(0, 256, (3, *entries[name].image_shape), "uint8")
+    prepared, raw = entries[name].preprocess(images), [images]
+    if entries[name].is_on_grid:
+        raw.append(np.array([0, 3, 1], "int32"))
+        prepared = keras.ops.convert_to_numpy(place_on_grid(prepared, raw[1], 2))
+    expected = load(name).predict(prepared, verbose=0)
+    np.testing.assert_allclose(served.serve(prepared), expected, atol=1e-4)
+    np.testing.assert_allclose(served.serve_images(raw if raw[1:] else images), expected, atol=1e-4)
+    assert set(served.signatures) == {"serve", "serve_images", "serving_default"}
+    default = served.signatures["serving_default"].structured_input_signature[1]
+    assert [spec.dtype for spec in default.values()] == [tf.float32]
 
 
 def test_every_trained_network_gets_an_entry_and_files(published):

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -100,6 +101,26 @@ def test_preprocess():
             model.preprocess(bad)
     with pytest.raises(ValueError, match="height, width, 1"):
         model.preprocess(np.zeros((2, 8, 8, 3), "uint8"))
+
+
+def test_preprocess_takes_tensors_too_and_works_in_tf_data():
+    tf = pytest.importorskip("tensorflow")
+    model = entry()
+    raw = np.array([0, 255, 51, 10], "uint8").reshape(4, 1, 1, 1)
+    expected = model.preprocess(raw)
+    for images in (raw, (raw / 255).astype("float32")):
+        tensor = keras.ops.convert_to_tensor(images)
+        outputs = model.preprocess(tensor)
+        assert keras.ops.is_tensor(outputs)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(outputs), expected, atol=1e-6)
+        dataset = tf.data.Dataset.from_tensor_slices(images)
+        for mapped in (
+            dataset.batch(4).map(model.preprocess),
+            dataset.map(model.preprocess).batch(4),
+        ):
+            np.testing.assert_allclose(next(mapped.as_numpy_iterator()), expected, atol=1e-6)
+    with pytest.raises(ValueError, match=r"floats in \[0, 1\]"):
+        model.preprocess(keras.ops.convert_to_tensor(raw.astype("float32")))
 
 
 def test_the_input_of_a_grids_network():
