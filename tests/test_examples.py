@@ -2,6 +2,7 @@ import importlib.util
 import pathlib
 
 import keras
+import keras_tuner
 import numpy as np
 from keras import layers
 
@@ -24,6 +25,22 @@ def test_pytorch_weights_are_loaded_without_a_file_too(tmp_path, monkeypatch, ca
     model.load_weights("small_resnet18.weights.h5")
     expected = example.random_state_dict(10, 8)["fc.weight"].T
     np.testing.assert_array_equal(model.get_layer("logits").get_weights()[0], expected)
+
+
+def test_a_search_around_a_network_of_the_users_own_gives_its_best(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    example = load_example("tune_your_own_network")
+    monkeypatch.setattr(example, "TRAIN", 64)
+    assert example.build(keras_tuner.HyperParameters()).input_shape == (None, 32, 32, 1)
+
+    def build(hp):
+        convolution = layers.Conv2D(hp.Choice("filters", [3, 5]), 3, strides=4)
+        stack = [convolution, layers.GlobalAveragePooling2D(), layers.Dense(10)]
+        return keras.Sequential([keras.Input((32, 32, 1)), *stack])
+
+    best, settings = example.tune(build, *example.digits("train", limit=96), trials=1, epochs=1)
+    assert best.model.layers[0].filters == settings["filters"]
+    assert best.max_shift == settings["max_shift"] in range(2, 5)
 
 
 def test_a_network_of_the_users_own_is_saved_without_the_channels_that_rank_first(

@@ -4,8 +4,25 @@ import re
 
 import pytest
 
-README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def examples_of(page):
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def marks_of(page, example):
+    if page == "docs/tuning.md":  # it compiles a MobileNet
+        return [pytest.mark.slow]
+    return [pytest.mark.tensorflow] if "import tensorflow" in example else []
+
+
+EXAMPLES = examples_of("README.md")
+ALL = [
+    pytest.param(example, id=f"{page}-{number}", marks=marks_of(page, example))
+    for page in ("README.md", "docs/preprocessing.md", "docs/tuning.md")
+    for number, example in enumerate(examples_of(page))
+]
 
 
 def test_the_readme_has_an_example_of_each_training():
@@ -15,12 +32,12 @@ def test_the_readme_has_an_example_of_each_training():
     ]
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
-def test_the_readmes_python_examples_run_and_give_what_they_say(example, monkeypatch, tmp_path):
+@pytest.mark.parametrize("example", ALL)
+def test_the_pages_python_examples_run_and_give_what_they_say(example, monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_GAPPOS_CACHE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     *statements, last = ast.parse(example).body
     names = {}
-    exec(compile(ast.Module(statements, []), "README.md", "exec"), names)
-    shown = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+    exec(compile(ast.Module(statements, []), "page", "exec"), names)
+    shown = eval(compile(ast.Expression(last.value), "page", "eval"), names)
     assert shown == ast.literal_eval(example.rsplit("#", 1)[1].strip())
