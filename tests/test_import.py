@@ -19,7 +19,7 @@ ROOMS = [
     ["arguments", "files", "interrupts", "startup", "version"],
     ["layers"],
     ["data", "models", "surgery"],
-    ["predictions"],
+    ["decisions", "predictions"],
     ["training"],
     ["analysis"],
     ["zoo"],

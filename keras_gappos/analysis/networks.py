@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_gappos.arguments import class_indices
-from keras_gappos.predictions import Head, choose_threshold, read_head
+from keras_gappos.decisions import Head, choose_threshold, read_head
 from keras_gappos.surgery.latent import check_channels_last
 
 

@@ -13,7 +13,8 @@ from keras_gappos.analysis.networks import count_pixel_classes
 from keras_gappos.analysis.progress import ProgressBar
 from keras_gappos.analysis.regions import PARTS, region_slices
 from keras_gappos.arguments import check_label_range, integer, integer_labels, one_of
-from keras_gappos.predictions import Predictor, decide
+from keras_gappos.decisions import decide
+from keras_gappos.predictions import Predictor
 
 
 class ConfusionMatrix:

@@ -16,8 +16,8 @@ from keras_gappos.arguments import (
     only_tensor,
     visible_array,
 )
+from keras_gappos.decisions import decided_alike, read_head, top1
 from keras_gappos.layers.random_shift import FILL_MODES, draw_offsets, shift_images
-from keras_gappos.predictions import decided_alike, read_head, top1
 from keras_gappos.surgery.latent import check_channels_last, find_latent_layer, with_latent
 from keras_gappos.training.prepared_model import PreparedModel
 

@@ -10,7 +10,7 @@ import keras
 import keras_tuner
 
 from keras_gappos import training
-from keras_gappos.predictions import read_head
+from keras_gappos.decisions import read_head
 
 Network: TypeAlias = "keras.Model | Callable[[keras_tuner.HyperParameters], keras.Model]"
 

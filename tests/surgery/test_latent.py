@@ -4,7 +4,7 @@ import pytest
 from keras import layers, ops
 
 import keras_gappos as kg
-from keras_gappos.predictions import read_head, top1
+from keras_gappos.decisions import read_head, top1
 from keras_gappos.surgery.latent import find_latent_layer, with_latent
 
 IMAGES = np.random.default_rng(0).random((3, 8, 8, 3)).astype("float32")

@@ -21,8 +21,9 @@ from keras_gappos.analysis.networks import (
 from keras_gappos.analysis.progress import ProgressBar
 from keras_gappos.analysis.segmentation import RegionScores, maps_of
 from keras_gappos.arguments import integer
+from keras_gappos.decisions import decide
 from keras_gappos.files import number_or_none
-from keras_gappos.predictions import Predictor, compile_as, decide
+from keras_gappos.predictions import Predictor, compile_as
 from keras_gappos.surgery.split import split_at_feature_map
 
 # Names of the scores in a row, and of the attributes of `ConfusionMatrix` that give them.

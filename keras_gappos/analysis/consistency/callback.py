@@ -10,7 +10,7 @@ from keras_gappos.analysis.consistency.result import COLLAPSED, distinct_decisio
 from keras_gappos.analysis.consistency.shifted import ShiftedTop1
 from keras_gappos.analysis.networks import check_classifier
 from keras_gappos.arguments import check_images, integer, one_of
-from keras_gappos.predictions import DECISIONS, read_head
+from keras_gappos.decisions import DECISIONS, read_head
 from keras_gappos.training.prepared_model import PreparedModel
 
 

@@ -11,8 +11,8 @@ from keras import ops
 from keras_gappos.analysis.batches import iterate_batches
 from keras_gappos.analysis.consistency.protocols import plan_shifts
 from keras_gappos.arguments import integer, one_of
+from keras_gappos.decisions import DECISIONS, decided_alike, top1
 from keras_gappos.layers import shift_images
-from keras_gappos.predictions import DECISIONS, decided_alike, top1
 
 _ROUNDING = 1e-2  # by which the sum of soft labels in half precision may miss 1
 

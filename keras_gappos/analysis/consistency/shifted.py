@@ -10,8 +10,9 @@ import numpy as np
 from keras import ops
 
 from keras_gappos.analysis.consistency.protocols import ShiftPlan
+from keras_gappos.decisions import decide
 from keras_gappos.layers import shift_images
-from keras_gappos.predictions import Predictor, decide
+from keras_gappos.predictions import Predictor
 
 # What NumPy calls the fill modes of `shift_images`.
 _PAD_MODES = {"constant": "constant", "nearest": "edge", "reflect": "symmetric", "wrap": "wrap"}
