@@ -5,6 +5,7 @@ from keras_gappos.analysis.channels.ablation import ablation_sweep
 from keras_gappos.analysis.channels.label_channels import rank_channels_by_label
 from keras_gappos.analysis.channels.position_channels import mean_color, rank_channels
 from keras_gappos.analysis.channels.ranking import ChannelRanking
+from keras_gappos.analysis.consistency.callback import ShiftConsistencyCallback
 from keras_gappos.analysis.consistency.measure import shift_consistency
 from keras_gappos.analysis.consistency.metric import ShiftConsistencyMetric, ShiftPairs
 from keras_gappos.analysis.consistency.result import ConsistencyResult
@@ -20,6 +21,7 @@ __all__ = [
     "ConfusionMatrix",
     "ConsistencyResult",
     "RegionScores",
+    "ShiftConsistencyCallback",
     "ShiftConsistencyMetric",
     "ShiftPairs",
     "ablate",

@@ -115,12 +115,12 @@ def with_latent(model: keras.Model, latent: str | keras.layers.Layer | None = No
     """Returns a model of the same layers and weights that also outputs the latent vector.
 
     Args:
-        model: a Functional or Sequential `keras.Model` of one output.
+        model: a Functional or Sequential `keras.Model`.
         latent: as in `find_latent_layer`. If the layer is called several times, its last call.
 
     Returns:
-        A Functional `keras.Model` from the inputs to `(outputs, latents)`; the outputs are a
-        dictionary of one tensor where the model's are.
+        A Functional `keras.Model` from the inputs to `(outputs, latents)`, the outputs in the
+        structure of the model's.
 
     Raises:
         ValueError: if there is no such layer, or it does not output a single tensor.
@@ -133,8 +133,8 @@ def with_latent(model: keras.Model, latent: str | keras.layers.Layer | None = No
             f"`latent` must be a layer that is called and gives one tensor. Received: {layer.name}"
         )
     outputs = graph.outputs[0]
-    if isinstance(getattr(model, "output", None), dict):
-        outputs = dict.fromkeys(model.output, outputs)
+    if len(graph.outputs) > 1 or isinstance(getattr(model, "output", None), dict):
+        outputs = keras.tree.pack_sequence_as(model.output, graph.outputs)
     return keras.Model(graph.input, [outputs, calls[-1].outputs[0]])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -25,6 +26,13 @@ from keras_gappos.training.prepared_model import PreparedModel
 _TWO_COPIES = "two_copies"
 
 
+class _OfTwoCopies(NamedTuple):
+    """What `call` returns for a prepared batch; no other output has this type."""
+
+    outputs: Any
+    latents: Any
+
+
 @keras.saving.register_keras_serializable(package="keras_gappos")
 class AugShift(PreparedModel):
     """Trains a classifier that answers the same when its input moves.
@@ -38,14 +46,15 @@ class AugShift(PreparedModel):
     `consistency_loss`, the mean squared difference as it enters the loss, and `shift_agreement`,
     the share of images, in [0, 1], whose two copies have the same top-1 class. For a multi-label
     model (a sigmoid at its end, or a binary cross-entropy) they must have the same label set; with
-    a regression loss there is no `shift_agreement`.
+    a regression loss, or several outputs, there is no `shift_agreement`.
 
-    A `sample_weight`, or `class_weight`, weighs an image's consistency term like its loss.
+    A `sample_weight`, or `class_weight`, weighs an image's consistency term like its loss. Weights
+    of their own for several outputs weigh the losses only.
 
     Args:
         model: a Functional classifier, or a Sequential one with an Input, of one input
-            `(batch, height, width, channels)` and one output `(batch, classes)`: logits or
-            probabilities.
+            `(batch, height, width, channels)`. Its output is `(batch, classes)`, logits or
+            probabilities; or it has several outputs, each with its loss.
         max_shift: largest shift, in pixels, at least 0 and smaller than the image. Each copy moves
             down and right by independent uniform integers in [-max_shift, max_shift].
         consistency_weight: weight of the consistency term, at least 0.
@@ -53,11 +62,12 @@ class AugShift(PreparedModel):
             global pooling layer.
         fill_mode: what comes in at the border: `"constant"` (zeros), `"nearest"`, `"reflect"`
             or `"wrap"`; see `keras_gappos.layers.shift_images`.
+        fill_value: the constant, in the images' units.
         seed: integer, or `None`. The same seed gives the same shifts, other ones at each step.
 
     Raises:
         ValueError: for arguments out of these ranges, or a model that has no global pooling layer,
-            several outputs, or an input that is no image; in `fit`, for images of another size
+            several inputs, or an input that is no image; in `fit`, for images of another size
             than the model's input, arrays that are empty or not finite, or labels that are not
             among the model's classes.
 
@@ -81,12 +91,14 @@ class AugShift(PreparedModel):
         latent: str | keras.layers.Layer | None = None,
         fill_mode: str = "constant",
         seed: int | None = None,
+        fill_value: float = 0.0,
         **kwargs,
     ):
         super().__init__(model, seed=seed, **kwargs)
         self.max_shift = integer("max_shift", max_shift, 0, below=_smaller_side(model))
-        self.consistency_weight = _weight("consistency_weight", consistency_weight)
+        self.consistency_weight = _finite("consistency_weight", consistency_weight, 0)
         self.fill_mode = one_of("fill_mode", fill_mode, FILL_MODES)
+        self.fill_value = _finite("fill_value", fill_value, -np.inf)
         self.latent = None if latent is None else find_latent_layer(model, latent).name
         both = with_latent(model, latent)
         # Inside a function Keras does not find this second model of the inner model's layers.
@@ -113,17 +125,21 @@ class AugShift(PreparedModel):
             (x, y, sample_weight),
         )
         offsets = draw_offsets(ops.shape(x)[0], self.max_shift, self.seed_generator)
-        return {_TWO_COPIES: shift_images(x, offsets, self.fill_mode)}, y, sample_weight
+        return (
+            {_TWO_COPIES: shift_images(x, offsets, self.fill_mode, self.fill_value)},
+            y,
+            sample_weight,
+        )
 
     def call(self, inputs, training=None):
-        """The inner model's outputs; for a prepared batch `(outputs, latents)`."""
+        """The inner model's outputs; for a prepared batch they and the latents."""
         if isinstance(inputs, dict) and _TWO_COPIES in inputs:
-            return tuple(self._outputs_and_latents(inputs[_TWO_COPIES], training))
+            return _OfTwoCopies(*self._outputs_and_latents(inputs[_TWO_COPIES], training))
         return super().call(inputs, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The compiled loss; for a prepared batch with the consistency term."""
-        if not isinstance(y_pred, tuple):
+        if not isinstance(y_pred, _OfTwoCopies):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         outputs, latents = y_pred
         loss = super().compute_loss(x, y, outputs, sample_weight, training)
@@ -133,20 +149,21 @@ class AugShift(PreparedModel):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """The compiled metrics; for a prepared batch with those of the pairs."""
-        if not isinstance(y_pred, tuple):
+        if not isinstance(y_pred, _OfTwoCopies):
             logs = super().compute_metrics(x, y, y_pred, sample_weight)
             return self._without_pair_metrics(logs)
         outputs, latents = y_pred
         first, second = _copies(latents)
         distances = ops.mean(ops.square(first - second), axis=-1)
-        if sample_weight is not None:
-            weights = ops.reshape(_of_first(sample_weight), (-1,))
-            distances = distances * ops.cast(weights, distances.dtype)
+        weights = _of_first(sample_weight)
+        if weights is not None:
+            distances = distances * ops.cast(ops.reshape(weights, (-1,)), distances.dtype)
         self._consistency_tracker.update_state(distances)
-        head, outputs_of_both = read_head(self), only_tensor("y_pred", outputs)
-        by_threshold = head.kind == "labels" or outputs_of_both.shape[-1] == 1
-        decided = top1(outputs_of_both, head.threshold if by_threshold else None)
-        self._agreement_tracker.update_state(decided_alike(*ops.split(decided, 2)))
+        if self._has_agreement:
+            head, outputs_of_both = read_head(self), only_tensor("y_pred", outputs)
+            by_threshold = head.kind == "labels" or outputs_of_both.shape[-1] == 1
+            decided = top1(outputs_of_both, head.threshold if by_threshold else None)
+            self._agreement_tracker.update_state(decided_alike(*ops.split(decided, 2)))
         return super().compute_metrics(x, y, outputs, sample_weight)
 
     def get_metrics_result(self):
@@ -154,9 +171,14 @@ class AugShift(PreparedModel):
         results = super().get_metrics_result()
         if self._evaluating:
             return self._without_pair_metrics(results)
-        if read_head(self).kind == "regression":
+        if not self._has_agreement:
             results.pop(self._agreement_tracker.name)
         return results
+
+    @property
+    def _has_agreement(self):
+        """Whether the model decides for one class, or one label set, for each image."""
+        return len(self.model.outputs) == 1 and read_head(self).kind != "regression"
 
     def _without_pair_metrics(self, logs):
         pair_metrics = (self._consistency_tracker.name, self._agreement_tracker.name)
@@ -183,7 +205,7 @@ class AugShift(PreparedModel):
 
     def _takes_class_labels(self):
         loss, *others = keras.tree.flatten(self.loss)
-        if others:
+        if others or len(self.model.outputs) > 1:
             return False
         if str(loss).lower() in ("crossentropy", "ce"):  # Keras goes by the labels' shape
             return self.model.output_shape[-1] != 1
@@ -217,6 +239,7 @@ class AugShift(PreparedModel):
             "consistency_weight": self.consistency_weight,
             "latent": self.latent,
             "fill_mode": self.fill_mode,
+            "fill_value": self.fill_value,
         }
 
 
@@ -227,9 +250,9 @@ def _copies(latents):
 
 
 def _of_first(sample_weight):
-    if sample_weight is None:
-        return None
-    return ops.split(only_tensor("sample_weight", sample_weight), 2)[0]
+    """The weights of the first copies; `None` where there are none, or some for each output."""
+    weights = keras.tree.flatten(sample_weight)
+    return ops.split(weights[0], 2)[0] if len(weights) == 1 and weights[0] is not None else None
 
 
 def _smaller_side(model):
@@ -243,9 +266,8 @@ def _smaller_side(model):
     return min((side for side in model.input_shape[1:3] if side is not None), default=None)
 
 
-def _weight(name, value):
-    if not isinstance(value, numbers.Real) or not 0 <= value < np.inf:
-        raise ValueError(
-            f"`{name}` must be a finite number of at least 0. Received: {name}={value!r}"
-        )
+def _finite(name, value, minimum):
+    if not isinstance(value, numbers.Real) or not np.isfinite(value) or value < minimum:
+        bounds = "" if minimum == -np.inf else f" of at least {minimum}"
+        raise ValueError(f"`{name}` must be a finite number{bounds}. Received: {name}={value!r}")
     return float(value)

@@ -64,6 +64,10 @@ class GridTask(PreparedModel):
         super().__init__(model, seed=seed, **kwargs)
         self.task = one_of("task", task, TASKS)
         self.grid_size = grid_size = integer("grid_size", grid_size, 1)
+        if len(model.outputs) != 1:
+            raise ValueError(
+                f"`model` must have one output. Received: a model with {len(model.outputs)} outputs"
+            )
         outputs = model.output_shape[-1]
         if task == "location" and outputs != grid_size**2:
             raise ValueError(

@@ -19,8 +19,8 @@ class PreparedModel(keras.Model):
     the rewritten batch to `keras.Model`. `call`, and with it `predict`, is the inner model's.
 
     Args:
-        model: the model to train: a Functional one, or a Sequential one with an Input; one input
-            and one output.
+        model: the model to train: a Functional one, or a Sequential one with an Input, of one
+            input.
         seed: integer, or `None` for other draws at each construction. Draws go on from epoch to
             epoch; where they stand is saved with the weights.
 
@@ -31,10 +31,11 @@ class PreparedModel(keras.Model):
     def __init__(self, model: keras.Model, seed: int | None = None, **kwargs):
         # With the classifier's own dtype policy, which decides on loss scaling and on input casts.
         super().__init__(**{"dtype": getattr(model, "dtype_policy", None), **kwargs})
-        if not _is_graph_of_one_input_and_output(model):
+        if not _is_graph_of_one_input(model):
             raise ValueError(
                 "`model` must be a Functional model, or a Sequential one with an Input, of one "
-                f"input and one output. Received: model={model!r}"
+                "input. A subclassed model becomes one by `keras.Model(x, model.call(x))`, with x a "
+                f"`keras.Input`. Received: model={model!r}"
             )
         self.model = model
         self.seed = None if seed is None else integer("seed", seed, 0, below=2**32)
@@ -193,8 +194,7 @@ class PreparedModel(keras.Model):
         return cls(**{**config, "model": model})
 
 
-def _is_graph_of_one_input_and_output(model):
+def _is_graph_of_one_input(model):
     """Whether it is a built Functional or Sequential model; a subclass has no `inputs`."""
-    if not isinstance(model, keras.Model) or not model.built:
-        return False
-    return all(len(getattr(model, end, None) or ()) == 1 for end in ("inputs", "outputs"))
+    is_built = isinstance(model, keras.Model) and model.built
+    return is_built and len(getattr(model, "inputs", None) or ()) == 1

@@ -25,10 +25,10 @@ def without_pooling():
     return keras.Model(inputs, layers.Dense(10, name="head")(layers.Flatten(name="flat")(inputs)))
 
 
-def two_outputs():
-    inputs = keras.Input((8, 8, 1))
-    x = layers.GlobalAveragePooling2D()(inputs)
-    return keras.Model(inputs, [layers.Dense(2)(x), layers.Dense(3)(x)])
+def two_inputs():
+    one, other = keras.Input((8, 8, 1)), keras.Input((8, 8, 1))
+    x = layers.GlobalAveragePooling2D()(layers.add([one, other]))
+    return keras.Model([one, other], layers.Dense(2)(x))
 
 
 def of_vectors():
@@ -48,7 +48,8 @@ def channels_first():
     ("model", "arguments", "message"),
     [
         (without_pooling, {}, r"global pooling layer.*model with layers .*'flat', 'head'"),
-        (two_outputs, {}, r"`model` must be a Functional model, .* one input and one output"),
+        (two_inputs, {}, r"`model` must be a Functional model, .* of one input"),
+        (classifier, {"fill_value": np.nan}, r"`fill_value` must be a finite number.*nan"),
         (of_vectors, {}, r"`model` must take images .*input shape \(None, 8, 1\)"),
         (channels_first, {}, r"`model` must take .*, channels\).*'pool' has .*='channels_first'"),
         (classifier, {"max_shift": 8}, r"`max_shift` must be an integer in \[0, 8\).*max_shift=8"),

@@ -123,6 +123,49 @@ def test_a_model_of_named_tensors_trains_as_one_without_names():
     assert named.predict(images, verbose=0)[output].shape == (24, 10)
 
 
+def two_headed(as_tuple=False):
+    """A classifier with a second output, the image's brightness."""
+    network = classifier(deep=True)
+    brightness = keras.layers.Dense(1, name="brightness")(network.get_layer("latent").output)
+    outputs = (network.output, brightness)
+    return keras.Model(
+        network.input, outputs if as_tuple else {"digit": outputs[0], "brightness": outputs[1]}
+    )
+
+
+def test_several_outputs_each_have_their_loss():
+    model = kg.AugShift(two_headed(), 2, 25.0, seed=1)
+    labels = {"digit": LABELS, "brightness": IMAGES.mean((1, 2))}
+    losses = {"digit": LOSS, "brightness": "mse"}
+    model.compile(keras.optimizers.SGD(0.1), losses, metrics={"digit": ["accuracy"]})
+    weights = {"digit": np.ones(24), "brightness": np.ones(24)}
+    history = trained(model, IMAGES, labels, epochs=4, sample_weight=weights)
+    assert set(history) == {
+        "loss",
+        "digit_loss",
+        "brightness_loss",
+        "digit_accuracy",
+        "consistency_loss",
+    }
+    parts = [history[name][0] for name in ("digit_loss", "brightness_loss", "consistency_loss")]
+    assert history["loss"][0] == pytest.approx(parts[0] + parts[1] + 25 * parts[2], rel=1e-3)
+    assert history["consistency_loss"][-1] < history["consistency_loss"][0]
+    results = model.evaluate(IMAGES, labels, verbose=0, return_dict=True)
+    assert set(results) == {"loss", "digit_loss", "brightness_loss", "digit_accuracy"}
+    assert model.predict(IMAGES, verbose=0)["brightness"].shape == (24, 1)
+
+
+def test_a_tuple_of_outputs_is_not_taken_for_a_pair():
+    model = kg.AugShift(two_headed(as_tuple=True), 2, seed=1)
+    model.compile("sgd", (LOSS, "mse"))
+    labels = (LABELS, IMAGES.mean((1, 2)))
+    assert "consistency_loss" in trained(model, IMAGES, labels, epochs=1)
+    results = model.evaluate(IMAGES, labels, verbose=0, return_dict=True)
+    expected = model.model
+    expected.compile("sgd", (LOSS, "mse"))
+    assert results["loss"] == pytest.approx(expected.evaluate(IMAGES, labels, verbose=0)[0])
+
+
 def test_callbacks_see_the_pairs_in_training_and_the_inner_model_in_validation():
     class Recorder(keras.callbacks.Callback):
         keys = {}
@@ -196,7 +239,13 @@ def test_a_mixed_float16_classifier_is_scaled_whatever_the_policy_is_now():
     )
 
 
-ARGUMENTS = {"max_shift": 2, "consistency_weight": 3.5, "fill_mode": "reflect", "seed": 9}
+ARGUMENTS = {
+    "max_shift": 2,
+    "consistency_weight": 3.5,
+    "fill_mode": "reflect",
+    "seed": 9,
+    "fill_value": 0.5,
+}
 
 
 def test_round_trips_with_its_arguments_and_goes_on_as_if_not_interrupted(tmp_path):

@@ -231,6 +231,14 @@ def test_copies_are_shifted_each_by_its_own_and_fresh_offset():
     assert (offsets != drawn(kg.AugShift(model, 3, seed=1))).any()
 
 
+def test_the_fill_value_is_what_comes_in_at_the_border():
+    white = np.ones((50, 8, 8, 1), "float32")
+    (shifted,) = (
+        kg.AugShift(classifier(), 4, fill_value=-3.0).prepare(white, None, None, True)[0].values()
+    )
+    assert set(np.unique(ops.convert_to_numpy(shifted))) == {-3.0, 1.0}
+
+
 def test_the_fill_mode_is_what_comes_in_at_the_border():
     model, white = classifier(), np.ones((16, 8, 8, 1), "float32")
     for fill_mode, least in (("constant", 0), ("nearest", 1), ("reflect", 1), ("wrap", 1)):
