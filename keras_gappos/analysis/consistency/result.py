@@ -28,7 +28,8 @@ class ConsistencyResult:
             "crop", whose images in a batch share their shifts.
         pair_consistencies: the same percentage for each of the pairs; empty for "exact".
         accuracy: percent correct, mean over images and shifts; `None` without labels.
-        worst_case: percent of images that are correct under every shift tried, or `None`.
+        worst_case: worst-case accuracy: percent of images that are correct under all shifts that
+            were tried, or `None`.
         accuracy_map: array `(rows, columns)` of percent correct under each shift, NaN for a shift
             that was never drawn, or `None`.
         row_offsets: offset down of each row of the map, in pixels.
@@ -114,7 +115,8 @@ class ConsistencyResult:
             axis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=14)
         axes.set_title(
-            f"mean {self.accuracy:.1f} %, worst case {self.worst_case:.1f} %", fontsize=15
+            f"mean accuracy {self.accuracy:.1f} %\nworst-case accuracy {self.worst_case:.1f} %",
+            fontsize=15,
         )
         return axes
 
