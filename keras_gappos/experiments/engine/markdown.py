@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from keras_gappos.files import replacing
+from keras_gappos.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,8 +77,8 @@ def page(results: dict, *parts: str) -> str:
 
 def write_files(folder: pathlib.Path, text: str, figure: Figure | None = None) -> None:
     """Writes `table.md` and, if there is a figure, `figure.png` into a folder."""
-    with replacing(folder / "table.md") as temporary:
-        temporary.write_text(text, "utf-8")
+    write_bytes(folder / "table.md", text.encode())
     if figure is not None:
-        with replacing(folder / "figure.png") as temporary:
-            figure.savefig(temporary, dpi=150)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=150)
+        write_bytes(folder / "figure.png", picture.getbuffer())
