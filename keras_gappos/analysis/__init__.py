@@ -8,6 +8,10 @@ from keras_gappos.analysis.channels.ranking import ChannelRanking
 from keras_gappos.analysis.consistency.measure import shift_consistency
 from keras_gappos.analysis.consistency.metric import ShiftConsistencyMetric, ShiftPairs
 from keras_gappos.analysis.consistency.result import ConsistencyResult
+from keras_gappos.analysis.consistency.segmentation import (
+    SegmentationConsistency,
+    segmentation_consistency,
+)
 from keras_gappos.analysis.segmentation import (
     ConfusionMatrix,
     RegionScores,
@@ -20,6 +24,7 @@ __all__ = [
     "ConfusionMatrix",
     "ConsistencyResult",
     "RegionScores",
+    "SegmentationConsistency",
     "ShiftConsistencyMetric",
     "ShiftPairs",
     "ablate",
@@ -28,6 +33,7 @@ __all__ = [
     "mean_color",
     "rank_channels",
     "rank_channels_by_label",
+    "segmentation_consistency",
     "segmentation_scores",
     "shift_consistency",
 ]

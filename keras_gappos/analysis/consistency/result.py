@@ -135,7 +135,7 @@ class ConsistencyCounts:
         self._plan, self._classes = plan, classes
         self._images = 0
         self._predicted = set()
-        self._agreement = _Moments()
+        self._agreement = Moments()
         self._pairs = np.zeros(plan.pairs or 0)
         grid = (len(plan.rows), len(plan.columns))
         self._correct, self._drawn = np.zeros(grid), np.zeros(grid)
@@ -261,7 +261,7 @@ def agreement_of_random_pairs(decided, classes):
     return (counts**2).sum(axis=1) / shifts**2
 
 
-class _Moments:
+class Moments:
     """Weighted mean of values, and its standard error, from running sums."""
 
     def __init__(self):
@@ -280,10 +280,12 @@ class _Moments:
 
     @property
     def mean(self):
+        """The weighted mean."""
         return self._sum / self._weight
 
     @property
     def standard_error(self):
+        """The standard error of the mean; NaN for fewer than two values."""
         if self._count < 2:
             return math.nan
         mean = self.mean

@@ -505,7 +505,7 @@ def channels_first():
         ({"model": two_outputs()}, r"one output .*shape \[\(None, 2\), \(None, 3\)\]"),
         ({"model": two_inputs()}, "`model` must take images alone"),
         ({"model": channels_first()}, r"`model` must take .*, channels\).*'channels_first'"),
-        ({"model": feature_map()}, r"segmentation_scores.*\[\(None, 4, 4, 2\)\]"),
+        ({"model": feature_map()}, r"segmentation_consistency.*\[\(None, 4, 4, 2\)\]"),
         ({"decision": "argmx"}, "`decision` must be one of .*Did you mean 'argmax'"),
         ({"model": position_dependent_net(1), "decision": "argmax"}, "`decision` must be .*one"),
         ({"decision": "threshold"}, "`threshold` must be given .*0.0 for logits"),
