@@ -9,6 +9,10 @@ from keras_gappos.analysis.consistency.callback import ShiftConsistencyCallback
 from keras_gappos.analysis.consistency.measure import shift_consistency
 from keras_gappos.analysis.consistency.metric import ShiftConsistencyMetric, ShiftPairs
 from keras_gappos.analysis.consistency.result import ConsistencyResult
+from keras_gappos.analysis.consistency.segmentation import (
+    SegmentationConsistency,
+    segmentation_consistency,
+)
 from keras_gappos.analysis.segmentation import (
     ConfusionMatrix,
     RegionScores,
@@ -21,6 +25,7 @@ __all__ = [
     "ConfusionMatrix",
     "ConsistencyResult",
     "RegionScores",
+    "SegmentationConsistency",
     "ShiftConsistencyCallback",
     "ShiftConsistencyMetric",
     "ShiftPairs",
@@ -30,6 +35,7 @@ __all__ = [
     "mean_color",
     "rank_channels",
     "rank_channels_by_label",
+    "segmentation_consistency",
     "segmentation_scores",
     "shift_consistency",
 ]

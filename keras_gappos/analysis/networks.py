@@ -91,9 +91,8 @@ def check_classifier(
     if len(shapes) != 1 or len(shapes[0]) != 2:
         raise ValueError(
             "`model` must give one output (batch, classes); make a keras.Model of the output "
-            "that you mean. Of a segmentation network, compare `analysis.segmentation_scores` of "
-            "images and masks that `layers.shift_images` shifts alike. Received: a model with "
-            f"outputs of shape {shapes}"
+            "that you mean. For a segmentation network use `analysis.segmentation_consistency`. "
+            f"Received: a model with outputs of shape {shapes}"
         )
     width = shapes[0][1]
     threshold = choose_threshold(head or read_head(model), width, decision, threshold)

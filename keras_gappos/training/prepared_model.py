@@ -34,8 +34,8 @@ class PreparedModel(keras.Model):
         if not _is_graph_of_one_input(model):
             raise ValueError(
                 "`model` must be a Functional model, or a Sequential one with an Input, of one "
-                "input. A subclassed model becomes one by `keras.Model(x, model.call(x))`, with x a "
-                f"`keras.Input`. Received: model={model!r}"
+                "input. A subclassed model becomes one by `keras.Model(x, model.call(x))`, where x is "
+                f"a `keras.Input`. Received: model={model!r}"
             )
         self.model = model
         self.seed = None if seed is None else integer("seed", seed, 0, below=2**32)

@@ -13,7 +13,7 @@ TITLES = {
     "consistency_random": "shift consistency, random pairs of shifts",
     "consistency_exact": "shift consistency, all pairs of shifts",
     "accuracy_over_shifts": "mean accuracy over all shifts",
-    "worst_case": "correct under every shift",
+    "worst_case": "worst-case accuracy",
     "miou": "mIoU",
     "pixel_accuracy": "pixel accuracy",
 }
@@ -67,9 +67,11 @@ def format_card(model: ZooModel) -> str:
 
 def format_readme(models: Iterable[ZooModel]) -> str:
     """The zoo's README: an introduction and a table of all models."""
-    lines = ["| model | task | data | width | epochs | scores (paper) % | weights |"]
+    models = sorted(models, key=lambda model: model.name)
+    papers = " (paper)" if any(model.paper for model in models) else ""
+    lines = [f"| model | task | data | width | epochs | scores{papers} % | weights |"]
     lines.append("|---|---|---|---|---|---|---|")
-    for model in sorted(models, key=lambda model: model.name):
+    for model in models:
         weights = model.files["weights"]
         lines.append(
             f"| [`{model.name}`]({model.name}/card.md) | {model.task} | {model.dataset} "
@@ -80,7 +82,7 @@ def format_readme(models: Iterable[ZooModel]) -> str:
 
 
 def short_scores(model) -> str:
-    """A model's main scores in percent, the paper's in parentheses."""
+    """A model's main scores in percent; in parentheses the paper's, if they compare."""
     words = []
     for name, title in (
         ("accuracy", ""),
@@ -150,13 +152,18 @@ def _numbers(values):
 
 
 def _metrics(model):
-    lines = ["| | this model | paper |", "|---|---|---|"]
+    lines = (
+        ["| | this model | paper |", "|---|---|---|"]
+        if model.paper
+        else ["| | this model |", "|---|---|"]
+    )
     for name, title in TITLES.items():
         if name in model.metrics:
             error = model.metrics.get(f"{name}_stderr")
             spread = "" if error is None else f" ± {error:.2f}"
-            paper = f"{model.paper[name]:.1f}" if name in model.paper else ""
-            lines.append(f"| {title} | {model.metrics[name]:.2f}{spread} | {paper} |")
+            line = f"| {title} | {model.metrics[name]:.2f}{spread} |"
+            paper = f" {model.paper[name]:.1f} |" if name in model.paper else "  |"
+            lines.append(line + (paper if model.paper else ""))
     return "\n".join(lines)
 
 

@@ -51,7 +51,7 @@ class ZooModel:
         image_shape: `(height, width, channels)` of one image, before placement on a canvas.
         mean, std: per channel, for images in [0, 1]; the input is `(images - mean) / std`.
         metrics: measured scores by name, in percent.
-        paper: the paper's scores, by the same names.
+        paper: the paper's scores, by the same names, if the training compares with the paper's.
         chance: the accuracy of guessing, in percent; `None` for segmentation.
         measured: how the metrics were measured, in sentences.
         parameters: number of weights, including those that are not trained.

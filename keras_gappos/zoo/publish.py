@@ -1,6 +1,7 @@
 """Publishes an experiment's trained networks in the zoo: files, entries and cards."""
 
 import dataclasses
+import io
 import os
 import pathlib
 import subprocess
@@ -12,7 +13,7 @@ import h5py
 import keras
 import numpy as np
 
-from keras_gappos.files import replacing
+from keras_gappos.files import weights_in_memory, write_bytes
 from keras_gappos.zoo import ZooFile, ZooModel, archive
 from keras_gappos.zoo.cache import digest_of
 from keras_gappos.zoo.card import format_card, format_readme
@@ -174,12 +175,14 @@ def _save_weights(network, path, model):
     """Saves weights; large ones as float16, if that hardly changes the outputs."""
     fresh = build(model)  # with random generators in their first state
     fresh.set_weights(network.get_weights())
-    fresh.save_weights(path)
+    write_bytes(path, weights_in_memory(fresh).getbuffer())
     if path.stat().st_size <= _SMALL:
         return
     half = path.with_name("half.weights.h5")
-    with h5py.File(path) as source, h5py.File(half, "w") as target:
+    content = io.BytesIO()
+    with h5py.File(path) as source, h5py.File(content, "w") as target:
         copy_as_float16(source, target)
+    write_bytes(half, content.getbuffer())
     inputs = sample_inputs(model, 2 if model.task == "segmentation" else 16)
     wanted = outputs_of(model, network, inputs)
     load_given_weights(fresh, half, model.name)
@@ -260,5 +263,4 @@ def _git(path, *command):
 
 
 def _write(path, text):
-    with replacing(path) as temporary:
-        temporary.write_text(text, "utf-8")
+    write_bytes(path, text.encode())

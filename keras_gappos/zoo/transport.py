@@ -1,6 +1,5 @@
 """Downloads or copies one file; it appears only when complete and verified."""
 
-import errno
 import hashlib
 import os
 import pathlib
@@ -9,6 +8,7 @@ import threading
 import time
 import urllib.parse
 
+from keras_gappos.files import is_full
 from keras_gappos.zoo.model import ZooFile
 from keras_gappos.zoo.registry import owner_of
 from keras_gappos.zoo.sources import SOURCE_VARIABLE, Source, check_url, without_password
@@ -47,7 +47,7 @@ def download(file: ZooFile, source: Source, path: pathlib.Path) -> None:
     try:
         fetcher.fetch(path.name, downloader=lambda url, target, _: transport(url, target, file))
     except (ValueError, OSError) as error:  # errors of requests are OSErrors
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise  # about the target, not the source
         # The traceback of the cause may show a password.
         cause = error if source.shown == source.place else None

@@ -28,7 +28,8 @@ class ConsistencyResult:
             "crop", whose images in a batch share their shifts.
         pair_consistencies: the same percentage for each of the pairs; empty for "exact".
         accuracy: percent correct, mean over images and shifts; `None` without labels.
-        worst_case: percent of images that are correct under every shift tried, or `None`.
+        worst_case: worst-case accuracy: percent of images that are correct under all shifts that
+            were tried, or `None`.
         accuracy_map: array `(rows, columns)` of percent correct under each shift, NaN for a shift
             that was never drawn, or `None`.
         row_offsets: offset down of each row of the map, in pixels.
@@ -114,7 +115,8 @@ class ConsistencyResult:
             axis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=14)
         axes.set_title(
-            f"mean {self.accuracy:.1f} %, worst case {self.worst_case:.1f} %", fontsize=15
+            f"mean accuracy {self.accuracy:.1f} %\nworst-case accuracy {self.worst_case:.1f} %",
+            fontsize=15,
         )
         return axes
 
@@ -133,7 +135,7 @@ class ConsistencyCounts:
         self._plan, self._classes = plan, classes
         self._images = 0
         self._predicted = set()
-        self._agreement = _Moments()
+        self._agreement = Moments()
         self._pairs = np.zeros(plan.pairs or 0)
         grid = (len(plan.rows), len(plan.columns))
         self._correct, self._drawn = np.zeros(grid), np.zeros(grid)
@@ -259,7 +261,7 @@ def agreement_of_random_pairs(decided, classes):
     return (counts**2).sum(axis=1) / shifts**2
 
 
-class _Moments:
+class Moments:
     """Weighted mean of values, and its standard error, from running sums."""
 
     def __init__(self):
@@ -278,10 +280,12 @@ class _Moments:
 
     @property
     def mean(self):
+        """The weighted mean."""
         return self._sum / self._weight
 
     @property
     def standard_error(self):
+        """The standard error of the mean; NaN for fewer than two values."""
         if self._count < 2:
             return math.nan
         mean = self.mean

@@ -13,6 +13,7 @@ Source: Islam et al., ICCV 2021, the section on targeting position-encoding chan
 """
 
 import functools
+import io
 
 import keras
 import numpy as np
@@ -30,7 +31,7 @@ from keras_gappos.experiments.attack.settings import AttackSettings
 from keras_gappos.experiments.engine.effects import largest_effect
 from keras_gappos.experiments.engine.experiment import TRAIN_COST, Experiment, Job
 from keras_gappos.experiments.engine.results import find_row
-from keras_gappos.files import replacing
+from keras_gappos.files import write_bytes
 from keras_gappos.zoo.loading import load_given_weights
 
 RANKINGS = ("overall", "left", "right")
@@ -208,8 +209,9 @@ class Attack(Experiment):
             ablated = ablate(network, ranking.channels[:count], self.settings.latent)
             maps[region] = _classes(ablated, x)
         path = f"predictions/{name}.npz"
-        with replacing(self.folder.path / path) as temporary:
-            np.savez_compressed(temporary, **maps)
+        content = io.BytesIO()
+        np.savez_compressed(content, **maps)
+        write_bytes(self.folder.path / path, content.getbuffer())
         return path
 
     @staticmethod

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_gappos.experiments.engine.devices import ONE_DEVICE
-from keras_gappos.files import replacing
+from keras_gappos.files import weights_in_memory, write_bytes
 
 _RANDOM = "random_states"  # beside the weights: Keras leaves out those of its layers, as Dropout's
 _NAME = re.compile(r"epoch(\d+)_(\d+)s(_stopped)?\.weights\.h5")
@@ -61,11 +61,11 @@ class EpochBackup(keras.callbacks.Callback):
         self.epochs, self.stopped = epoch + 1, bool(self.model.stop_training)
         ending = "_stopped" if self.stopped else ""
         path = self._folder / f"epoch{self.epochs:04d}_{self.seconds:.0f}s{ending}.weights.h5"
-        with replacing(path) as temporary:
-            self.model.save_weights(temporary)
-            states = [keras.ops.convert_to_numpy(state) for state in _random_states(self.model)]
-            with h5py.File(temporary, "a") as file:
-                file[_RANDOM] = np.array(states, "int64").reshape(-1, 2)
+        content = weights_in_memory(self.model)
+        states = [keras.ops.convert_to_numpy(state) for state in _random_states(self.model)]
+        with h5py.File(content, "a") as file:
+            file[_RANDOM] = np.array(states, "int64").reshape(-1, 2)
+        write_bytes(path, content.getbuffer())
         for old in self._folder.glob("epoch*"):
             if old != path:
                 old.unlink()

@@ -19,7 +19,7 @@ from keras_gappos.experiments.engine.devices import dtype_policy, use_devices
 from keras_gappos.experiments.engine.display import RunDisplay, ShowProgress
 from keras_gappos.experiments.engine.results import ResultFolder, read_results
 from keras_gappos.experiments.engine.settings import TrainingSettings, check_one_batch
-from keras_gappos.files import replacing
+from keras_gappos.files import weights_in_memory, write_bytes
 from keras_gappos.interrupts import EndAtInterrupt
 
 TRAIN_COST = 3  # a training step costs about three test steps
@@ -245,8 +245,7 @@ class Experiment(abc.ABC):
         weights = f"weights/{name}.weights.h5"
         # A model that was compiled would save its optimizer, too, which is as large as the weights.
         uncompiled = keras.Model(network.inputs, network.outputs)
-        with replacing(self.folder.path / weights) as temporary:
-            uncompiled.save_weights(temporary)
+        write_bytes(self.folder.path / weights, weights_in_memory(uncompiled).getbuffer())
         return weights
 
     def save_rankings(self, rankings: dict, name: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from keras_gappos.files import replacing
+from keras_gappos.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def terminal_table(
     headings: Iterable[str], lines: Iterable[Sequence[str]], left: int = 0, title: str | None = None
 ) -> Table:
-    """A table that `rich` prints.
+    """A table that `rich` prints, without the columns that are empty in all lines.
 
     Args:
         headings: of the columns; may have line breaks.
@@ -27,6 +28,7 @@ def terminal_table(
         title: printed above the table.
     """
     table = Table(box=box.SIMPLE, collapse_padding=True, pad_edge=False, title=title)
+    headings, lines = _filled(headings, lines)
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="left" if index < left else "right", no_wrap=True)
     for line in lines:
@@ -36,6 +38,7 @@ def terminal_table(
 
 def markdown_table(headings: Iterable[str], lines: Iterable[Sequence[str]], left: int = 0) -> str:
     """The same table in Markdown."""
+    headings, lines = _filled(headings, lines)
     columns = list(zip([heading.replace("\n", " ") for heading in headings], *lines))
     widths = [max(map(len, column)) for column in columns]
     aligned = [
@@ -48,6 +51,13 @@ def markdown_table(headings: Iterable[str], lines: Iterable[Sequence[str]], left
         for index, width in enumerate(widths)
     )
     return "\n".join([heading, f"|{'|'.join(dashes)}|", *rest])
+
+
+def _filled(headings, lines):
+    """The headings and lines of the columns that have an entry; of all if there are no lines."""
+    headings, lines = list(headings), [list(line) for line in lines]
+    kept = [i for i in range(len(headings)) if not lines or any(line[i] for line in lines)]
+    return [headings[i] for i in kept], [[line[i] for i in kept] for line in lines]
 
 
 def page(results: dict, *parts: str) -> str:
@@ -67,8 +77,8 @@ def page(results: dict, *parts: str) -> str:
 
 def write_files(folder: pathlib.Path, text: str, figure: Figure | None = None) -> None:
     """Writes `table.md` and, if there is a figure, `figure.png` into a folder."""
-    with replacing(folder / "table.md") as temporary:
-        temporary.write_text(text, "utf-8")
+    write_bytes(folder / "table.md", text.encode())
     if figure is not None:
-        with replacing(folder / "figure.png") as temporary:
-            figure.savefig(temporary, dpi=150)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=150)
+        write_bytes(folder / "figure.png", picture.getbuffer())

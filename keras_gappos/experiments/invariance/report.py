@@ -6,12 +6,14 @@ import pathlib
 
 from rich.console import Group
 
+from keras_gappos.data.segmentation_sets import plain_name
 from keras_gappos.experiments.engine.markdown import (
     markdown_table,
     page,
     terminal_table,
     write_files,
 )
+from keras_gappos.experiments.engine.paper import compares_with_paper
 from keras_gappos.experiments.invariance.figure import draw, name_of
 from keras_gappos.experiments.invariance.methods import METHODS
 from keras_gappos.tuning.objective import collapse_mark
@@ -21,9 +23,9 @@ PAPER = {
     "cifar10": {"resnet18": (93.1, 90.8), "blurpool": (92.5, 92.5), "augshift": (92.1, 94.8)},
     "cifar100": {"resnet18": (72.6, 70.1), "blurpool": (72.4, 78.2), "augshift": (72.6, 85.6)},
 }
-_SCORES = ("top-1 %", "random consistency %", "exact consistency %", "worst case %")
+_SCORES = ("top-1 %", "random consistency %", "exact consistency %", "worst-case accuracy %")
 _PAPERS = ("paper top-1 %", "paper consistency %")
-_SHORT_SCORES = ("top-1\n%", "consist.\nrandom %", "consist.\nexact %", "worst\ncase %")
+_SHORT_SCORES = ("top-1\n%", "consist.\nrandom %", "consist.\nexact %", "worst-case\naccuracy %")
 _SHORT_PAPERS = ("paper\ntop-1", "paper\ncons.")
 
 
@@ -60,7 +62,8 @@ def table(results: dict) -> str:
     Args:
         results: the content of `results.json`.
     """
-    settings, rows = results["settings"], results["rows"]
+    settings = results["settings"]
+    rows = [settings | row for row in results["rows"]]
     parts = [f"# Accuracy and shift consistency on {settings['dataset']}"]
     if finals := _finals(rows):
         methods = ("network", *_SCORES, *_PAPERS)
@@ -91,8 +94,18 @@ def _trials(rows):
     return sorted(rows, key=lambda row: row["consistency_weight"])
 
 
+def paper_of(row: dict) -> tuple[float, float] | None:
+    """The paper's top-1 and consistency in percent; `None` where there are none to compare.
+
+    Args:
+        row: a row, with its `dataset` and `width`.
+    """
+    known = compares_with_paper(row, PAPER)
+    return PAPER[plain_name(row["dataset"])].get(row["method"]) if known else None
+
+
 def _method_line(row):
-    paper = PAPER.get(row["dataset"], {}).get(row["method"])
+    paper = paper_of(row)
     papers = ("", "") if paper is None else (f"{value:.1f}" for value in paper)
     return [name_of(row) + collapse_mark(row), *_scores(row), *papers]
 
@@ -115,17 +128,15 @@ def _captions(rows, settings):
     fill = "the mean color" if settings["normalize"] else "black"
     weights = {row["consistency_weight"] for row in rows if "consistency_weight" in row}
     weight = f", consistency weight {min(weights):g}" if weights else ""
-    paper = (
-        " The paper: ResNet-18, width 64, random consistency."
-        if settings["dataset"] in PAPER
-        else ""
-    )
+    known = any(map(paper_of, rows))
+    paper = " The paper: ResNet-18, width 64, random consistency." if known else ""
     return [
         f"Top-1: accuracy on {row['test_images']:,} unshifted test images. Consistency: how often "
         f"two shifts of an image, up to {shift} pixels on each axis with {fill} at the border, get "
         f"the same class. Random: {settings['pairs']} pairs of shifts for each image. Exact: all "
-        f"pairs of the {(2 * shift + 1) ** 2} shifts, {row['consistency_images']:,} images. Worst "
-        "case: correct under every shift. ± is the standard error over the images.",
+        f"pairs of the {(2 * shift + 1) ** 2} shifts, {row['consistency_images']:,} images. Worst-"
+        "case accuracy: images that are correct under all of these shifts. ± is the standard error "
+        "over the images.",
         f"ResNet-{settings['depth']}, width {settings['width']}, {row['epochs']} epochs on "
         f"{row['train_images']:,} images, AugShift on two shifted copies of each. Training "
         f"shifts: up to {settings.get('train_shift') or shift} pixels, fill mode "

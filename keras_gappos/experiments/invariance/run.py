@@ -160,6 +160,7 @@ class Invariance(Experiment):
             **self.measure(job.key, network),
             "dataset": settings.dataset,
             "depth": settings.depth,
+            "width": settings.width,
             "chance": 100 / self.data.num_classes,
             "test_images": scored,
             "consistency_images": min(scored, settings.consistency_images or scored),

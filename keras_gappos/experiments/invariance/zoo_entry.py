@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from keras_gappos.data.segmentation_sets import plain_name
 from keras_gappos.experiments.engine.zoo_entry import (
     class_names,
     mirrored,
@@ -12,7 +11,7 @@ from keras_gappos.experiments.engine.zoo_entry import (
     standardization,
 )
 from keras_gappos.experiments.invariance.methods import METHODS
-from keras_gappos.experiments.invariance.report import PAPER
+from keras_gappos.experiments.invariance.report import paper_of
 
 _SCORES = (
     "top1",
@@ -41,7 +40,7 @@ def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
     method, depth = row["method"], settings["depth"]
     architecture = f"{method.removesuffix('_unshifted')}_resnet{depth}".removeprefix("resnet18_")
     name = f"{architecture}.{name_part(settings['dataset'])}"
-    paper = PAPER.get(plain_name(settings["dataset"]), {}).get(method, ())
+    paper = paper_of({**settings, **row}) or ()
     downsampling = METHODS[method].downsampling
     yield (
         row["weights"],

@@ -13,6 +13,7 @@ from keras_gappos.experiments.engine.markdown import (
     terminal_table,
     write_files,
 )
+from keras_gappos.experiments.engine.paper import compares_with_paper
 from keras_gappos.experiments.location.figure import NAMES, draw
 
 # Islam et al., ICCV 2021, table 1: ResNet-18, CIFAR-10; (network, task, grid size) -> percent.
@@ -30,7 +31,7 @@ _HEADINGS = ("network", "task", "grid", "accuracy %", "paper %", "chance %", "ep
 
 
 def make_table(rows: list[dict]) -> Table:
-    """A table that fits 80 columns: our accuracies, the paper's and chance.
+    """A table that fits 80 columns: our accuracies, chance and, where they compare, the paper's.
 
     Args:
         rows: the experiment's rows.
@@ -59,7 +60,8 @@ def table(results: dict) -> str:
     Args:
         results: the content of `results.json`.
     """
-    settings, rows = results["settings"], results["rows"]
+    settings = results["settings"]
+    rows = [settings | row for row in results["rows"]]
     standardized = (
         ", standardized per channel (a canvas is the mean color)" if settings["normalize"] else ""
     )
@@ -70,13 +72,23 @@ def table(results: dict) -> str:
         "Accuracy in percent: the mean over test passes with fresh random cells. Seconds of "
         "training.",
         f"ResNet-{settings['depth']}, width {settings['width']}; {rows[0]['train_images']:,} "
-        f"training images, {rows[0]['test_images']:,} test images{standardized}. The paper: "
-        "CIFAR-10, width 64, 20 epochs on 50,000 training images.",
+        f"training images, {rows[0]['test_images']:,} test images{standardized}."
+        + (" The paper: width 64, 20 epochs." if any(map(paper_of, rows)) else ""),
     )
 
 
+def paper_of(row: dict) -> float | None:
+    """The paper's accuracy in percent; `None` where there is none to compare.
+
+    Args:
+        row: a row, with its `dataset` and `width`.
+    """
+    key = row["network"], row["task"], row["grid_size"]
+    return PAPER.get(key) if compares_with_paper(row, ("cifar10",)) else None
+
+
 def _line(row):
-    paper = PAPER.get((row["network"], row["task"], row["grid_size"]))
+    paper = paper_of(row)
     return [
         NAMES[row["network"]],
         row["task"],

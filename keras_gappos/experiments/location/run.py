@@ -73,7 +73,7 @@ class Location(Experiment):
             epoch_work,
             stop,
         )
-        return {"epochs": epochs}
+        return {"epochs": epochs, "dataset": settings.dataset, "width": settings.width}
 
     def _batches(self):
         """The training data; several processes must all shuffle alike, and share full batches."""

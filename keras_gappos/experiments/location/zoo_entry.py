@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from keras_gappos.data.segmentation_sets import plain_name
 from keras_gappos.experiments.engine.zoo_entry import (
     class_names,
     mirrored,
     name_part,
     standardization,
 )
-from keras_gappos.experiments.location.report import PAPER
+from keras_gappos.experiments.location.report import paper_of
 
 
 def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
@@ -22,8 +21,7 @@ def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
         row: a row of the results.
     """
     key = {name: row[name] for name in ("network", "task", "grid_size")}
-    paper = PAPER.get(tuple(key.values()))
-    known = plain_name(settings["dataset"]) == "cifar10" and paper is not None
+    paper = paper_of({**settings, **row})
     yield (
         row["weights"],
         {
@@ -33,7 +31,7 @@ def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
             "measured": f"Measured on {row['test_images']:,} test images; passes over them, with "
             f"fresh random cells: {row['test_passes']}.",
             "metrics": {"accuracy": row["accuracy"]},
-            "paper": {"accuracy": paper} if known else {},
+            "paper": {} if paper is None else {"accuracy": paper},
             "key": key,
         },
     )

@@ -11,7 +11,14 @@ import keras
 import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_gappos.files import check_same_run, replacing, write_json
+from keras_gappos.files import (
+    check_same_run,
+    is_full,
+    replacing,
+    weights_in_memory,
+    write_bytes,
+    write_json,
+)
 from keras_gappos.interrupts import EndAtInterrupt, interrupts_kept
 from keras_gappos.training.prepared_model import PreparedModel
 from keras_gappos.tuning.objective import ABOVE_FLOOR
@@ -90,6 +97,8 @@ class ResumableTuner(keras_tuner.Tuner):
         except keras_tuner.errors.FatalError:
             raise
         except Exception as error:
+            if is_full(error):
+                raise  # it is no fault of the trial, which starts again with the search
             failed = isinstance(error, keras_tuner.errors.FailedTrialError)
             trial.status = TrialStatus.FAILED if failed else TrialStatus.INVALID
             trial.message = traceback.format_exc()
@@ -180,8 +189,8 @@ class ResumableTuner(keras_tuner.Tuner):
         return pathlib.Path(self.get_trial_dir(trial_id)) / WEIGHTS
 
     def _save_weights(self, model, trial_id):
-        with replacing(self._weights_of(trial_id)) as temporary:
-            _network_of(model).save_weights(temporary)
+        content = weights_in_memory(_network_of(model))
+        write_bytes(self._weights_of(trial_id), content.getbuffer())
 
     def _load_weights(self, model, trial_id):
         _network_of(model).load_weights(self._weights_of(trial_id))

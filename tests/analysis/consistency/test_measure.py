@@ -99,7 +99,7 @@ def test_rows_of_the_map_are_shifts_down():
     np.testing.assert_allclose(result.accuracy_map, [[100] * 3, [100] * 3, [0] * 3])
 
 
-def test_worst_case_counts_images_that_are_right_under_every_shift():
+def test_worst_case_accuracy_counts_images_that_are_right_under_all_shifts():
     images = np.concatenate([one_bright_column(column) for column in (0, 1, 2, 4)])
     result = shift_consistency(
         LeftOrRight(), images, "exact", max_shift=1, labels=[0, 1, 0, 1], fill_mode="nearest"
@@ -505,7 +505,7 @@ def channels_first():
         ({"model": two_outputs()}, r"one output .*shape \[\(None, 2\), \(None, 3\)\]"),
         ({"model": two_inputs()}, "`model` must take images alone"),
         ({"model": channels_first()}, r"`model` must take .*, channels\).*'channels_first'"),
-        ({"model": feature_map()}, r"segmentation_scores.*\[\(None, 4, 4, 2\)\]"),
+        ({"model": feature_map()}, r"segmentation_consistency.*\[\(None, 4, 4, 2\)\]"),
         ({"decision": "argmx"}, "`decision` must be one of .*Did you mean 'argmax'"),
         ({"model": position_dependent_net(1), "decision": "argmax"}, "`decision` must be .*one"),
         ({"decision": "threshold"}, "`threshold` must be given .*0.0 for logits"),
@@ -538,7 +538,7 @@ def test_plot_shows_accuracy_by_shift():
     axes = result.plot()
     assert axes.get_xlabel() == "shift right (pixels)"
     assert axes.get_ylabel() == "shift down (pixels)"
-    assert axes.get_title() == "mean 66.7 %, worst case 0.0 %"
+    assert axes.get_title() == "mean accuracy 66.7 %\nworst-case accuracy 0.0 %"
     assert axes.figure.axes[1].get_ylabel() == "top-1 accuracy (%)"
     np.testing.assert_allclose(axes.images[0].get_array(), result.accuracy_map)
     assert axes.images[0].get_extent() == [-1.5, 1.5, 1.5, -1.5]  # up is up

@@ -10,7 +10,7 @@ from keras_gappos.experiments.location.report import PAPER, make_table, write_re
 IMAGES = np.random.default_rng(0).normal(size=(4, 8, 8, 1))
 
 
-def row(network, task, grid_size, accuracy):
+def row(network, task, grid_size, accuracy, **more):
     example = {"image": 1, "cell": 2, "predicted": 0}
     return {
         "network": network,
@@ -18,19 +18,20 @@ def row(network, task, grid_size, accuracy):
         "grid_size": grid_size,
         "accuracy": accuracy,
         "chance": 100 / grid_size**2,
-        "epochs": 5,
+        "epochs": 20,
         "seconds": 12.3,
         "train_images": 50000,
         "test_images": 10000,
         "image_shape": [8, 8, 1],
         "examples": [example, {**example, "predicted": 2}] if task == "location" else None,
+        **more,
     }
 
 
 def content(rows):
     return {
-        "command": "keras-gappos run location --width 16",
-        "settings": {"dataset": "cifar10", "depth": 18, "width": 16, "normalize": True},
+        "command": "keras-gappos run location --width 32",
+        "settings": {"dataset": "cifar10", "depth": 18, "width": 32, "normalize": True},
         "environment": {"backend": "jax 1.0", "device": "CPU, 2 cores"},
         "rows": rows,
     }
@@ -46,18 +47,24 @@ def test_the_table_has_the_papers_figures_and_chance_beside_ours(tmp_path):
     assert cells[0] == (
         ["network", "task", "grid", "accuracy %", "paper %", "chance %", "epochs", "seconds"]
     )
-    assert cells[2] == ["GAPNet", "location", "3x3", "100.0", "100.0", "11.1", "5", "12"]
-    assert cells[3] == ["PermuteNet", "class", "5x5", "33.3", "", "4.0", "5", "12"]
-    assert "```sh\nkeras-gappos run location --width 16\n```" in text
+    assert cells[2] == ["GAPNet", "location", "3x3", "100.0", "100.0", "11.1", "20", "12"]
+    assert cells[3] == ["PermuteNet", "class", "5x5", "33.3", "", "4.0", "20", "12"]
+    assert "```sh\nkeras-gappos run location --width 32\n```" in text
     assert "10,000 test images, standardized per channel" in text
 
 
 def test_the_table_fits_a_terminal_of_80_columns():
     text = io.StringIO()
-    rows = [row("permutenet", "location", 3, 100.0)]
+    rows = [row("permutenet", "location", 3, 100.0, dataset="cifar10", width=32)]
     Console(file=text, width=80).print(make_table(rows))
     assert "…" not in text.getvalue()
     assert "PermuteNet" in text.getvalue()
+    assert "78.8" in text.getvalue()
+
+
+def test_trainings_that_do_not_compare_have_no_figures_of_the_paper(tmp_path):
+    write_report(tmp_path, content([row("permutenet", "location", 3, 23.4, epochs=4)]), IMAGES)
+    assert "paper" not in (tmp_path / "table.md").read_text().lower()
 
 
 def test_the_papers_table_is_whole():
