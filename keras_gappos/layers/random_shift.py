@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_gappos.arguments import Tensor, integer, one_of
+from keras_gappos.layers.data_format import require_channels_last
 from keras_gappos.layers.seed_generator import SeedGenerator
 
 FILL_MODES = ("constant", "nearest", "reflect", "wrap")
@@ -128,6 +129,7 @@ class RandomShift(keras.layers.Layer):
         seed: int | None = None,
         **kwargs,
     ):
+        require_channels_last("RandomShift")
         super().__init__(autocast=False, **kwargs)
         self.max_shift = integer("max_shift", max_shift, 0)
         self.fill_mode = one_of("fill_mode", fill_mode, FILL_MODES)
