@@ -163,8 +163,8 @@ class PreparedModel(keras.Model):
             return super().test_on_batch(*args, **kwargs)
 
     def export(self, *args, **kwargs):
-        """As the inner model's `export`."""
-        return self.model.export(*args, **kwargs)
+        """As the inner model's `export`, in inference: stock Keras serves random augmentation."""
+        return _in_inference(self.model).export(*args, **kwargs)
 
     def save_own_variables(self, store):
         """Saves where the random draws stand; the inner model saves itself."""
@@ -198,3 +198,12 @@ def _is_graph_of_one_input_and_output(model):
     if not isinstance(model, keras.Model) or not model.built:
         return False
     return all(len(getattr(model, end, None) or ()) == 1 for end in ("inputs", "outputs"))
+
+
+def _in_inference(model):
+    """A model of the same weights and outputs that is in inference however it is called."""
+    (images,) = model.inputs
+    inputs = keras.Input(batch_shape=images.shape, dtype=images.dtype, name=images.name)
+    served = keras.Model(inputs, model(inputs, training=False), name=model.name)
+    served(inputs)  # ONNX export refuses a model that was never called
+    return served
