@@ -9,6 +9,13 @@ import keras
 from keras import ops
 
 from keras_gappos.arguments import Tensor, integer
+from keras_gappos.layers.data_format import (
+    from_channels_last,
+    shape_from_channels_last,
+    shape_to_channels_last,
+    standardize_data_format,
+    to_channels_last,
+)
 
 
 def polyphase_norms(features: Tensor, strides: int, norm: float | str) -> Tensor:
@@ -117,16 +124,19 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
         strides: step in pixels along both axes, at least 1.
         norm: the p, above 0, of the l_p norm over all positions and channels of a component;
             `"inf"` for the maximum norm.
+        data_format: `"channels_last"` or `"channels_first"`: the order of the axes. Defaults to
+            `keras.config.image_data_format()`.
 
     Input shape:
-        `inputs` `(batch, height, width, channels)` of any numeric dtype; height and width may be
-        unknown. Optionally `reference` `(batch, height, width, any)`: the component is then chosen
-        by its norm in the reference, so that a block's shortcut uses the grid of the main path. If
+        `inputs` `(batch, height, width, channels)`, or with "channels_first" `(batch, channels,
+        height, width)`, of any numeric dtype; height and width may be unknown. Optionally
+        `reference`, which may differ in the channels: the component is then chosen by its norm in
+        the reference, so that a block's shortcut uses the grid of the main path. If
         `strides` does not divide a side, the map is extended with its first rows or columns, as the
         paper's authors do; it is then no longer invariant to circular shifts.
 
     Output shape:
-        `(batch, ceil(height / strides), ceil(width / strides), channels)`, with the inputs' dtype.
+        The inputs' shape with `ceil(height / strides)` and `ceil(width / strides)`; same dtype.
 
     Raises:
         ValueError: for an invalid argument, an input that is not of rank 4 or has a side smaller
@@ -142,10 +152,17 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
     Source: Chaman and Dokmanic, arXiv 2011.14214, section 3.
     """
 
-    def __init__(self, strides: int = 2, norm: float | str = 2, **kwargs):
+    def __init__(
+        self,
+        strides: int = 2,
+        norm: float | str = 2,
+        data_format: str | None = None,
+        **kwargs,
+    ):
         super().__init__(autocast=False, **kwargs)  # any dtype passes through unchanged
         self.strides = integer("strides", strides, 1)
         self.norm = _norm(norm)
+        self.data_format = standardize_data_format(data_format)
 
     def call(self, inputs: Tensor, reference: Tensor | None = None) -> Tensor:
         """Returns the component of each sample with the largest norm in `reference`."""
@@ -153,10 +170,12 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
         inputs = self._complete(ops.convert_to_tensor(inputs))
         reference = inputs if reference is None else self._complete(reference)
         norms = polyphase_norms(reference, self.strides, float(self.norm))
-        return take_polyphase(inputs, first_of_largest(norms), self.strides)
+        pooled = take_polyphase(inputs, first_of_largest(norms), self.strides)
+        return from_channels_last(pooled, self.data_format)
 
     def _complete(self, x):
-        """Extends the map with its start until `strides` divides height and width."""
+        """The map, channels last, extended with its start until `strides` divides its sides."""
+        x = to_channels_last(x, self.data_format)
         _, height, width, _ = ops.shape(x)
         rows, columns = (-n % self.strides for n in (height, width))
         if not (isinstance(rows, int) and rows == 0):
@@ -166,18 +185,19 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
         return x
 
     def _check(self, inputs, reference):
-        shape = tuple(inputs.shape)
+        shape = shape_to_channels_last(inputs.shape, self.data_format)
         if len(shape) != 4:
             raise ValueError(
-                f"{self.name!r} needs an input of shape (batch, height, width, channels). "
-                f"Received: shape={shape}"
+                f"{self.name!r} needs an input of shape (batch, height, width, channels), or "
+                f"(batch, channels, height, width). Received: shape={shape}"
             )
         if any(n is not None and 2 * n < self.strides for n in shape[1:3]):
             raise ValueError(
                 f"{self.name!r} needs a map whose sides are at least half of its strides. "
                 f"Received: {shape[1]}x{shape[2]} for strides={self.strides}"
             )
-        other = shape if reference is None else tuple(reference.shape)
+        other = inputs if reference is None else reference
+        other = shape_to_channels_last(other.shape, self.data_format)
         pairs = zip(shape[:3], other[:3], strict=True)
         if len(other) != 4 or any(None not in pair and pair[0] != pair[1] for pair in pairs):
             raise ValueError(
@@ -188,10 +208,10 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
     def compute_output_shape(
         self, inputs_shape: tuple, reference_shape: tuple | None = None
     ) -> tuple:
-        """`(batch, ceil(height / strides), ceil(width / strides), channels)`."""
-        batch, height, width, channels = inputs_shape
-        halved = (None if n is None else -(-n // self.strides) for n in (height, width))
-        return (batch, *halved, channels)
+        """The inputs' shape with `ceil(height / strides)` and `ceil(width / strides)`."""
+        shape = shape_to_channels_last(inputs_shape, self.data_format)
+        halved = (None if n is None else -(-n // self.strides) for n in shape[1:3])
+        return shape_from_channels_last((shape[0], *halved, shape[3]), self.data_format)
 
     def compute_output_spec(
         self, inputs: Tensor, reference: Tensor | None = None
@@ -202,7 +222,12 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "strides": self.strides, "norm": self.norm}
+        return {
+            **super().get_config(),
+            "strides": self.strides,
+            "norm": self.norm,
+            "data_format": self.data_format,
+        }
 
 
 def _norm(value):

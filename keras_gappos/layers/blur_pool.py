@@ -9,6 +9,13 @@ import keras
 from keras import ops
 
 from keras_gappos.arguments import Tensor, integer, one_of
+from keras_gappos.layers.data_format import (
+    from_channels_last,
+    shape_from_channels_last,
+    shape_to_channels_last,
+    standardize_data_format,
+    to_channels_last,
+)
 
 PADDINGS = ("reflect", "replicate", "zero")
 
@@ -30,12 +37,15 @@ class BlurPool2D(keras.layers.Layer):
         strides: step in pixels along both axes, at least 1.
         padding: `"reflect"` mirrors the map without repeating its border pixels, `"replicate"`
             repeats the border pixels, `"zero"` pads with zeros.
+        data_format: `"channels_last"` or `"channels_first"`: the order of the axes. Defaults to
+            `keras.config.image_data_format()`.
 
     Input shape:
-        `(batch, height, width, channels)`; height and width may be unknown.
+        `(batch, height, width, channels)`, or with "channels_first" `(batch, channels, height,
+        width)`; height and width may be unknown.
 
     Output shape:
-        `(batch, ceil(height / strides), ceil(width / strides), channels)`, in the layer's
+        The input's shape with `ceil(height / strides)` and `ceil(width / strides)`, in the layer's
         compute dtype.
 
     Raises:
@@ -52,17 +62,26 @@ class BlurPool2D(keras.layers.Layer):
     Source: Zhang, arXiv 1904.11486.
     """
 
-    def __init__(self, kernel_size: int = 4, strides: int = 2, padding: str = "reflect", **kwargs):
+    def __init__(
+        self,
+        kernel_size: int = 4,
+        strides: int = 2,
+        padding: str = "reflect",
+        data_format: str | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.kernel_size = integer("kernel_size", kernel_size, 1, below=8)
         self.strides = integer("strides", strides, 1)
         self.padding = one_of("padding", padding, PADDINGS)
+        self.data_format = standardize_data_format(data_format)
 
     def call(self, inputs: Tensor) -> Tensor:
         """Returns the blurred and subsampled maps."""
-        _, out_height, out_width, _ = self._output_shape(inputs.shape, ops.shape(inputs))
-        _, height, width, channels = ops.shape(inputs)
-        x = ops.cast(inputs, self.compute_dtype)
+        self._check(shape_to_channels_last(inputs.shape, self.data_format))
+        x = to_channels_last(ops.cast(inputs, self.compute_dtype), self.data_format)
+        _, height, width, channels = ops.shape(x)
+        _, out_height, out_width, _ = self._pooled((None, height, width, channels))
         # One matrix product per axis, without a padded copy. On CPUs, forward and backward take two
         # thirds of the time of a padded depthwise convolution (bfloat16: an eighth; JAX: a
         # thirtieth), which is only faster for sides above 112 on TensorFlow. A convolution would
@@ -71,7 +90,8 @@ class BlurPool2D(keras.layers.Layer):
         x = ops.matmul(self._matrix(height, x.dtype), x)
         x = ops.reshape(x, (-1, width, channels))
         x = ops.matmul(self._matrix(width, x.dtype), x)
-        return ops.reshape(x, (-1, out_height, out_width, channels))
+        x = ops.reshape(x, (-1, out_height, out_width, channels))
+        return from_channels_last(x, self.data_format)
 
     def _matrix(self, length, dtype):
         """`(ceil(length / strides), length)`: the weight of each pixel in each output."""
@@ -97,11 +117,12 @@ class BlurPool2D(keras.layers.Layer):
         return positions
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        """`(batch, ceil(height / strides), ceil(width / strides), channels)`."""
-        return self._output_shape(input_shape, input_shape)
+        """The input's shape with `ceil(height / strides)` and `ceil(width / strides)`."""
+        shape = shape_to_channels_last(input_shape, self.data_format)
+        self._check(shape)
+        return shape_from_channels_last(self._pooled(shape), self.data_format)
 
-    def _output_shape(self, known_shape, shape):
-        self._check(tuple(known_shape))
+    def _pooled(self, shape):
         batch, height, width, channels = shape
         halved = (None if n is None else -(-n // self.strides) for n in (height, width))
         return (batch, *halved, channels)
@@ -109,8 +130,8 @@ class BlurPool2D(keras.layers.Layer):
     def _check(self, shape):
         if len(shape) != 4:
             raise ValueError(
-                f"{self.name!r} needs an input of shape (batch, height, width, channels). "
-                f"Received: shape={shape}"
+                f"{self.name!r} needs an input of shape (batch, height, width, channels), or "
+                f"(batch, channels, height, width). Received: shape={shape}"
             )
         least = self.kernel_size // 2 + 1
         if self.padding == "reflect" and any(n is not None and n < least for n in shape[1:3]):
@@ -128,4 +149,5 @@ class BlurPool2D(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "padding": self.padding,
+            "data_format": self.data_format,
         }

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_gappos.arguments import Tensor
+from keras_gappos.layers.data_format import require_channels_last
 
 
 @keras.saving.register_keras_serializable(package="keras_gappos")
@@ -40,6 +41,7 @@ class ChannelMask(keras.layers.Layer):
     """
 
     def __init__(self, channels: Iterable[int], **kwargs):
+        require_channels_last("ChannelMask")
         super().__init__(autocast=False, **kwargs)
         self.channels = channel_indices(channels)
 

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_gappos.arguments import Tensor, integer, one_of
+from keras_gappos.layers.data_format import standardize_data_format
 from keras_gappos.layers.seed_generator import SeedGenerator
 
 MODES = ("batch", "sample", "fixed")
@@ -56,11 +57,7 @@ class ChannelPermutation(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)  # any dtype passes through unchanged
         self.mode = one_of("mode", mode, MODES)
         self.seed = None if seed is None else integer("seed", seed, 0, below=2**32)
-        self.data_format = one_of(
-            "data_format",
-            data_format or keras.config.image_data_format(),
-            ("channels_last", "channels_first"),
-        )
+        self.data_format = standardize_data_format(data_format)
         self.seed_generator = None if mode == "fixed" else SeedGenerator(self.seed)
 
     def build(self, input_shape: tuple) -> None:

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_gappos.arguments import Tensor, integer
+from keras_gappos.layers.data_format import require_channels_last
 
 
 def place_on_grid(images: Tensor, cells: Tensor, grid_size: int) -> Tensor:
@@ -68,6 +69,7 @@ class GridPlacement(keras.layers.Layer):
     """
 
     def __init__(self, grid_size: int, **kwargs):
+        require_channels_last("GridPlacement")
         super().__init__(autocast=False, **kwargs)
         self.grid_size = integer("grid_size", grid_size, 1)
 

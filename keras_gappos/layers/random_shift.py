@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_gappos.arguments import Tensor, integer, one_of
+from keras_gappos.layers.data_format import require_channels_last
 from keras_gappos.layers.seed_generator import SeedGenerator
 
 FILL_MODES = ("constant", "nearest", "reflect", "wrap")
@@ -91,6 +92,10 @@ def _sources(xp, offsets, length, fill_mode):
 class RandomShift(keras.layers.Layer):
     """Moves each image by a random whole number of pixels, in training only.
 
+    As Keras' own augmentation layers, it shifts unless told `training=False`: so in
+    `tf.data.Dataset.map`, which works on every backend, and when it, or a model with it inside, is
+    called directly. `fit` shifts; `evaluate` and `predict` do not.
+
     Args:
         max_shift: largest shift, in pixels, at least 0. Each image moves down and right by
             independent uniform integers in [-max_shift, max_shift], both ends included.
@@ -109,12 +114,11 @@ class RandomShift(keras.layers.Layer):
         ValueError: for a `max_shift` that is negative or not smaller than the image, an unknown
             `fill_mode`, a `fill_value` that the images' dtype cannot hold, a `seed` out of range.
 
-    It works in `tf.data.Dataset.map` on every backend; call it with `training=True` there.
-
     Example:
-        >>> layer = keras_gappos.layers.RandomShift(4, seed=0)
-        >>> layer(np.ones((2, 32, 32, 3)), training=True).shape
+        >>> shift = keras_gappos.layers.RandomShift(4, seed=0)
+        >>> shift(np.ones((2, 32, 32, 3))).shape
         (2, 32, 32, 3)
+        >>> images = tf.data.Dataset.from_tensors(np.ones((2, 32, 32, 3))).map(shift)
     """
 
     def __init__(
@@ -125,6 +129,7 @@ class RandomShift(keras.layers.Layer):
         seed: int | None = None,
         **kwargs,
     ):
+        require_channels_last("RandomShift")
         super().__init__(autocast=False, **kwargs)
         self.max_shift = integer("max_shift", max_shift, 0)
         self.fill_mode = one_of("fill_mode", fill_mode, FILL_MODES)
@@ -133,13 +138,13 @@ class RandomShift(keras.layers.Layer):
         self.seed_generator = SeedGenerator(self.seed)
         self._tensorflow_generator = None
 
-    def __call__(self, images: Tensor, training: bool | None = None, **kwargs) -> Tensor:
+    def __call__(self, images: Tensor, *args, **kwargs) -> Tensor:
         """Shifts the images; also takes TensorFlow tensors on other backends, for `tf.data`."""
         if _is_foreign_to_backend(images):
-            return self._shift_in_tensorflow(images, training)
-        return super().__call__(images, training=training, **kwargs)
+            return self._shift_in_tensorflow(images, *args, **kwargs)
+        return super().__call__(images, *args, **kwargs)
 
-    def call(self, images: Tensor, training: bool | None = False) -> Tensor:
+    def call(self, images: Tensor, training: bool | None = True) -> Tensor:
         """Returns the images, shifted if `training`."""
         self._check(images)
         if not training or not self.max_shift:
@@ -149,7 +154,7 @@ class RandomShift(keras.layers.Layer):
         offsets = draw_offsets(ops.shape(images)[0], self.max_shift, self.seed_generator)
         return shift_images(images, offsets, self.fill_mode, self.fill_value)
 
-    def _shift_in_tensorflow(self, images, training):
+    def _shift_in_tensorflow(self, images, training=True):
         import tensorflow as tf
 
         self._check(images)

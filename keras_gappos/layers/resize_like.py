@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_gappos.arguments import Tensor
+from keras_gappos.layers.data_format import require_channels_last
 
 
 @keras.saving.register_keras_serializable(package="keras_gappos")
@@ -33,6 +34,10 @@ class ResizeLike(keras.layers.Layer):
         >>> keras.ops.convert_to_numpy(wide).flatten().tolist()
         [0.0, 1.0, 3.0, 4.0]
     """
+
+    def __init__(self, **kwargs):
+        require_channels_last("ResizeLike")
+        super().__init__(**kwargs)
 
     def call(self, inputs: Tensor, like: Tensor) -> Tensor:
         """Returns the resized maps."""

@@ -9,6 +9,7 @@ from keras import layers
 
 from keras_gappos.arguments import integer, one_of
 from keras_gappos.layers import AdaptivePolyphasePool2D, BlurPool2D
+from keras_gappos.layers.data_format import require_channels_last
 
 # depth -> (blocks in each stage, kind of block)
 DEPTHS = {
@@ -250,6 +251,7 @@ def _apply(layer, x):
 
 
 def _check(depth, input_shape, stem, downsampling):
+    require_channels_last("resnet")
     one_of("depth", depth, DEPTHS)
     if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 3 or not input_shape[-1]:
         raise ValueError(

@@ -34,8 +34,8 @@ class PreparedModel(keras.Model):
         if not _is_graph_of_one_input(model):
             raise ValueError(
                 "`model` must be a Functional model, or a Sequential one with an Input, of one "
-                "input. A subclassed model becomes one by `keras.Model(x, model.call(x))`, where x is "
-                f"a `keras.Input`. Received: model={model!r}"
+                "input. A subclassed model becomes one by `keras.Model(x, model.call(x))`, where x "
+                f"is a `keras.Input`. Received: model={model!r}"
             )
         self.model = model
         self.seed = None if seed is None else integer("seed", seed, 0, below=2**32)
@@ -164,8 +164,8 @@ class PreparedModel(keras.Model):
             return super().test_on_batch(*args, **kwargs)
 
     def export(self, *args, **kwargs):
-        """As the inner model's `export`."""
-        return self.model.export(*args, **kwargs)
+        """As the inner model's `export`, in inference: stock Keras serves random augmentation."""
+        return _in_inference(self.model).export(*args, **kwargs)
 
     def save_own_variables(self, store):
         """Saves where the random draws stand; the inner model saves itself."""
@@ -198,3 +198,12 @@ def _is_graph_of_one_input(model):
     """Whether it is a built Functional or Sequential model; a subclass has no `inputs`."""
     is_built = isinstance(model, keras.Model) and model.built
     return is_built and len(getattr(model, "inputs", None) or ()) == 1
+
+
+def _in_inference(model):
+    """A model of the same weights and outputs that is in inference however it is called."""
+    (images,) = model.inputs
+    inputs = keras.Input(batch_shape=images.shape, dtype=images.dtype, name=images.name)
+    served = keras.Model(inputs, model(inputs, training=False), name=model.name)
+    served(inputs)  # ONNX export refuses a model that was never called
+    return served

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_gappos import layers
+from keras_gappos import layers, models
 from tests.layers.layer_checks import packed, to_numpy
 
 X = np.random.default_rng(0).integers(0, 9, (3, 6, 8, 2)).astype("float32")
@@ -83,3 +83,43 @@ def test_a_compiled_model_of_unknown_size_runs_at_every_floatx(name, floatx):
     model = keras.Model(packed(inputs), outputs(layer, *inputs))
     result = model.predict(packed(arrays), verbose=0)
     assert result.shape == tuple(layer.compute_output_shape(*(array.shape for array in arrays)))
+
+
+@every_layer
+def test_channels_first_is_followed_or_refused(name):
+    inputs = [X, *more_inputs(name)]
+    expected = to_numpy(outputs(LAYERS[name](), *inputs))
+    keras.config.set_image_data_format("channels_first")
+    if not name.startswith(("AdaptivePolyphasePool2D", "BlurPool2D", "ChannelPermutation")):
+        with pytest.raises(ValueError, match=r"takes images .*set_image_data_format"):
+            LAYERS[name]()
+        return
+    first = np.moveaxis(X, -1, 1)
+    for arguments in ({}, {"data_format": "channels_first"}):
+        layer = LAYERS[name](**arguments)
+        result = to_numpy(layer(first))
+        np.testing.assert_allclose(np.moveaxis(result, 1, -1), expected, rtol=1e-5)
+        assert tuple(layer.compute_output_shape(first.shape)) == result.shape
+        assert layer.get_config()["data_format"] == "channels_first"
+    last = LAYERS[name](data_format="channels_last")
+    np.testing.assert_array_equal(to_numpy(last(X)), expected)
+
+
+def test_a_reference_has_the_channels_first_too():
+    reference = np.moveaxis(np.random.default_rng(1).random((3, 6, 8, 5)), -1, 1)
+    layer = layers.AdaptivePolyphasePool2D(data_format="channels_first")
+    result = to_numpy(layer(np.moveaxis(X, -1, 1), reference))
+    twin = layers.AdaptivePolyphasePool2D(data_format="channels_last")
+    expected = to_numpy(twin(X, np.moveaxis(reference, 1, -1)))
+    np.testing.assert_array_equal(np.moveaxis(result, 1, -1), expected)
+
+
+def test_networks_refuse_channels_first():
+    keras.config.set_image_data_format("channels_first")
+    for build in (models.resnet, models.deeplabv3):
+        arguments = {"depth": 18, "input_shape": (3, 32, 32), "num_classes": 2}
+        with pytest.raises(ValueError, match="image_data_format"):
+            build(**arguments)
+    for build in (models.gapnet, models.permutenet):
+        with pytest.raises(ValueError, match="image_data_format"):
+            build((3, 32, 32), 2)

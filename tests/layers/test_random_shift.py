@@ -19,10 +19,18 @@ every_fill_mode = pytest.mark.parametrize("fill_mode", NUMPY_MODES)
 
 @keras.saving.register_keras_serializable(package="tests")
 class AlwaysShifting(RandomShift):
-    """A `RandomShift` that is not told of training: all that a layer owes is asked of its draws."""
+    """Shifts in `predict`, too, so that all that a layer owes is asked of its draws."""
 
     def call(self, images, training=None):
         return super().call(images, training=True)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class NeverShifting(RandomShift):
+    """A `RandomShift` as it is in inference."""
+
+    def call(self, images, training=None):
+        return super().call(images, training=False)
 
 
 def shifted(images, offsets, *args):
@@ -136,7 +144,7 @@ def test_integer_images_are_filled_with_a_whole_number_of_their_dtype():
 def test_does_what_every_layer_owes(training):
     arguments = {"max_shift": 2, "fill_mode": "constant", "fill_value": 7.0, "seed": 3}
     run_layer_test(
-        AlwaysShifting if training else RandomShift,
+        AlwaysShifting if training else NeverShifting,
         arguments,
         (IMAGES[:3],),
         expected_output_shape=(3, 5, 6, 2),
@@ -162,10 +170,35 @@ def test_every_argument_survives_a_round_trip(fill_mode, tmp_path):
 
 def test_is_the_identity_unless_training():
     layer = RandomShift(2, seed=0)
-    for outputs in (layer(IMAGES), layer(IMAGES, training=False)):
-        np.testing.assert_array_equal(to_numpy(outputs), IMAGES)
+    np.testing.assert_array_equal(to_numpy(layer(IMAGES, training=False)), IMAGES)
     assert (to_numpy(layer(IMAGES, training=True)) != IMAGES).any()
     np.testing.assert_array_equal(to_numpy(RandomShift(0)(IMAGES, training=True)), IMAGES)
+
+
+def test_shifts_where_a_stock_augmentation_layer_does():
+    def changes(layer):
+        model = functional_model(layer, [IMAGES])
+        model.compile(loss="mse")
+        trained = keras.Model(model.input, keras.layers.Rescaling(1.0)(model.outputs[0]))
+        trained.compile("sgd", "mse")
+        by_call = {
+            "layer": layer(IMAGES),
+            "layer, None": layer(IMAGES, training=None),
+            "layer, False": layer(IMAGES, training=False),
+            "layer, True": layer(IMAGES, training=True),
+            "model": model(IMAGES),
+            "model, False": model(IMAGES, training=False),
+            "Sequential": keras.Sequential([layer])(IMAGES),
+            "predict": model.predict(IMAGES, verbose=0),
+        }
+        changed = {key: (to_numpy(value) != IMAGES).any() for key, value in by_call.items()}
+        changed["evaluate"] = model.evaluate(IMAGES, IMAGES, verbose=0) > 0
+        changed["fit"] = trained.fit(IMAGES, IMAGES, verbose=0).history["loss"][0] > 0
+        return changed
+
+    expected = changes(keras.layers.RandomTranslation(0.4, 0.4, seed=1))
+    assert changes(RandomShift(2, seed=0)) == expected
+    assert expected["layer"] and expected["fit"] and not expected["predict"]
 
 
 def test_all_offsets_of_the_range_are_equally_likely():
@@ -249,7 +282,7 @@ def test_augments_a_tf_data_set_on_every_backend(batched, dtype):
     layer = RandomShift(2, seed=0)
     images = tf.data.Dataset.from_tensor_slices(dots(64).astype(dtype))
     images = images.batch(48) if batched else images
-    moved = images.map(lambda x: layer(x, training=True), num_parallel_calls=2)
+    moved = images.map(layer, num_parallel_calls=2)
     assert moved.element_spec.shape.as_list() == images.element_spec.shape.as_list()
     assert moved.element_spec.dtype == dtype
     moved = moved.unbatch() if batched else moved
@@ -258,7 +291,7 @@ def test_augments_a_tf_data_set_on_every_backend(batched, dtype):
     for drawn in passes:
         assert np.abs(drawn).max() == 2
         assert len(np.unique(drawn, axis=0)) > 15  # 64 draws of 25 offsets
-    untouched = images.map(layer).as_numpy_iterator()
+    untouched = images.map(lambda x: layer(x, training=False)).as_numpy_iterator()
     np.testing.assert_array_equal(next(untouched), next(images.as_numpy_iterator()))
 
 

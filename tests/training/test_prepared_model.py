@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_gappos.layers import RandomShift
 from keras_gappos.training import PreparedModel
 
 IMAGES = np.random.default_rng(0).normal(size=(24, 4)).astype("float32")
@@ -352,6 +353,31 @@ def test_a_trained_model_exports_a_saved_model_of_the_inner_one(tmp_path):
     np.testing.assert_allclose(
         served.serve(IMAGES), model.model.predict(IMAGES, verbose=0), rtol=1e-4
     )
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("format", ["tf_saved_model", "onnx"])
+def test_augmentation_inside_is_off_in_an_exported_model(format, tmp_path):
+    import tensorflow as tf
+
+    inputs = keras.Input((6, 6, 1))
+    x = keras.layers.RandomFlip(seed=0)(inputs)
+    x = RandomShift(2, seed=0)(x)
+    x = keras.layers.Dropout(0.5, seed=0)(keras.layers.Flatten()(x))
+    model = Doubled(keras.Model(inputs, keras.layers.Dense(3)(x)))
+    images = np.random.default_rng(0).random((4, 6, 6, 1)).astype("float32")
+    path = tmp_path / "exported"
+    if format == "onnx":
+        pytest.importorskip("tf2onnx")
+        runtime = pytest.importorskip("onnxruntime")
+        model.export(path, format=format, verbose=False)
+        session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (outputs,) = session.run(None, {session.get_inputs()[0].name: images})
+    else:
+        model.export(path, format=format, verbose=False)
+        served = tf.saved_model.load(path)  # which owns the weights
+        outputs = served.serve(images)
+    np.testing.assert_allclose(outputs, model.predict(images, verbose=0), atol=1e-5)
 
 
 def test_a_built_model_prepares_once_a_step(monkeypatch):
