@@ -66,8 +66,9 @@ def table(results: dict) -> str:
     rows = [settings | row for row in results["rows"]]
     parts = [f"# Accuracy and shift consistency on {settings['dataset']}"]
     if finals := _finals(rows):
-        methods = ("network", *_SCORES, *_PAPERS)
-        parts.append(markdown_table(methods, map(_method_line, finals), 1))
+        methods = ("network", *_SCORES, "images seen", *_PAPERS)
+        lines = [_method_line(row, _images_seen(row)) for row in finals]
+        parts.append(markdown_table(methods, lines, 1))
         parts += _captions(finals, settings)
     if trials := _trials(rows):
         weights = ("weight on trial", *_SCORES)
@@ -104,10 +105,14 @@ def paper_of(row: dict) -> tuple[float, float] | None:
     return PAPER[plain_name(row["dataset"])].get(row["method"]) if known else None
 
 
-def _method_line(row):
+def _method_line(row, *more):
     paper = paper_of(row)
     papers = ("", "") if paper is None else (f"{value:.1f}" for value in paper)
-    return [name_of(row) + collapse_mark(row), *_scores(row), *papers]
+    return [name_of(row) + collapse_mark(row), *_scores(row), *more, *papers]
+
+
+def _images_seen(row):
+    return f"{row['images_seen'] / 1e6:.1f} M" if "images_seen" in row else ""
 
 
 def _trial_line(row):
@@ -128,6 +133,8 @@ def _captions(rows, settings):
     fill = "the mean color" if settings["normalize"] else "black"
     weights = {row["consistency_weight"] for row in rows if "consistency_weight" in row}
     weight = f", consistency weight {min(weights):g}" if weights else ""
+    seen = " Images seen: all that went through the network in training."
+    seen = seen if any("images_seen" in row for row in rows) else ""
     known = any(map(paper_of, rows))
     paper = " The paper: ResNet-18, width 64, random consistency." if known else ""
     return [
@@ -140,5 +147,5 @@ def _captions(rows, settings):
         f"ResNet-{settings['depth']}, width {settings['width']}, {row['epochs']} epochs on "
         f"{row['train_images']:,} images, AugShift on two shifted copies of each. Training "
         f"shifts: up to {settings.get('train_shift') or shift} pixels, fill mode "
-        f"{settings.get('fill_mode', 'constant')}{weight}.{paper}",
+        f"{settings.get('fill_mode', 'constant')}{weight}.{seen}{paper}",
     ]

@@ -82,6 +82,16 @@ def test_the_table_has_the_methods_and_the_papers_figures_beside_ours(tmp_path):
     assert "```sh\nkeras-gappos run invariance --width 32\n```" in text
 
 
+def test_the_images_seen_in_training_are_in_the_table_where_they_are_recorded(tmp_path):
+    rows = [row("resnet18", images_seen=1_200_000), row("augshift", images_seen=2_400_000)]
+    write_report(tmp_path, content(rows))
+    text = (tmp_path / "table.md").read_text()
+    header, _, *lines = cells(text)
+    column = header.index("images seen")
+    assert [line[column] for line in lines[:2]] == ["1.2 M", "2.4 M"]
+    assert "Images seen: " in text
+
+
 def test_a_network_that_predicts_one_class_is_marked(tmp_path):
     rows = [row("resnet18", num_predicted_classes=10), row("augshift", num_predicted_classes=1)]
     trial = row("augshift", split="validation", consistency_weight=3.0, num_predicted_classes=1)
