@@ -129,6 +129,11 @@ def test_a_single_output_is_a_binary_decision():
     assert np.isfinite(loss)
 
 
+def two_outputs():
+    network = small_gapnet(24, 9)
+    return keras.Model(network.input, [network.output, network.output])
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -137,6 +142,10 @@ def test_a_single_output_is_a_binary_decision():
         (
             lambda: kg.GridTask(small_gapnet(8, 1), 0),
             r"`grid_size` must be an integer of at least 1. Received: grid_size=0",
+        ),
+        (
+            lambda: kg.GridTask(two_outputs(), 3),
+            r"`model` must have one output. Received: a model with 2 outputs",
         ),
     ],
 )

@@ -336,7 +336,6 @@ def test_a_model_of_another_kind_is_refused():
         3,
         keras.Sequential([keras.layers.Dense(3)]),
         keras.Model([one, other], keras.layers.Add()([one, other])),
-        keras.Model(one, [one, one]),
     ):
         with pytest.raises(ValueError, match=r"`model` must be a Functional model, or a Sequ"):
             Doubled(model)

@@ -81,7 +81,7 @@ def test_a_network_learns_where_images_are_with_its_trials_learning_rate():
         ({"num_classes": 1}, "`num_classes` must be an integer of at least 2"),
         ({"space": {"permute_at": "pool"}}, "`space` must be one of"),
         ({"network": "permutenet", "space": {"mode": "none"}}, r"`space\['mode'\]` must be in"),
-        ({"space": {"learning_rate": (1.0, 2.0)}}, r"must be numbers in \[0.0001, 0.01\]"),
+        ({"space": {"learning_rate": (-1.0, 2.0)}}, r"must be numbers of at least 1e-08"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

@@ -1,5 +1,7 @@
 """Report shift consistency after each epoch of `fit`."""
 
+from __future__ import annotations
+
 import warnings
 
 import keras
@@ -55,15 +57,15 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
 
     def __init__(
         self,
-        images,
-        max_shift=4,
-        limit=1000,
-        pairs=2,
-        batch_size=256,
-        seed=0,
-        threshold=None,
-        decision="auto",
-    ):
+        images: np.ndarray,
+        max_shift: int = 4,
+        limit: int = 1000,
+        pairs: int = 2,
+        batch_size: int = 256,
+        seed: int = 0,
+        threshold: float | None = None,
+        decision: str = "auto",
+    ) -> None:
         super().__init__()
         images = np.asarray(images)[: integer("limit", limit, 1)]
         if images.ndim != 4:

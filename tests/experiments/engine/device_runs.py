@@ -15,7 +15,7 @@ def settings(folder, **changes):
     arguments = {
         "dataset": "digits",
         "output_dir": str(folder),
-        "methods": ("resnet18",),
+        "methods": ("resnet18_unshifted",),
         "flip": False,
         "width": 2,
         "epochs": 2,
