@@ -206,7 +206,7 @@ class Experiment(abc.ABC):
             network: the network to train; it has its weights in the end, on one device.
             compiled: function of such a network that returns a compiled model of it, to be fitted.
             batches: shuffled training batches, with a `callback` that starts their epochs, such as
-                `TrainingBatches`; or, for one process, a dictionary of the data that `fit` takes.
+                `TrainingBatches`.
             epochs: number of epochs in all.
             epoch_work: work of one epoch, in the unit of the job's.
             callbacks: Keras callbacks, called before the backup is made.
@@ -216,25 +216,19 @@ class Experiment(abc.ABC):
             The number of epochs trained, earlier runs' included.
         """
         devices = self.folder.devices
-        data, starting = batches, []
-        if isinstance(batches, dict):
-            steps = -(-len(batches["x"]) // batches["batch_size"])
-        else:
-            steps = len(batches)
-            # Keras' own shuffling is left out, since no seed of ours controls it.
-            data, starting = {"x": devices.part(batches), "shuffle": False}, [batches.callback]
-        progress = ShowProgress(self.display, epoch_work / steps, 0, job.name)
+        progress = ShowProgress(self.display, epoch_work / len(batches), 0, job.name)
         with devices.training(network) as copy:
             model = compiled(copy)
             backup = EpochBackup(self._backup_dir(job) / part, model, devices)
             self.display.skip(epoch_work * backup.epochs)
             if not backup.stopped:
                 model.fit(
-                    **data,
+                    devices.part(batches),
+                    shuffle=False,  # a resumed training must see the same batches
                     initial_epoch=backup.epochs,
                     epochs=epochs,
                     verbose=0,
-                    callbacks=[*starting, *callbacks, progress, backup, EndAtInterrupt()],
+                    callbacks=[batches.callback, *callbacks, progress, backup, EndAtInterrupt()],
                 )
         self.display.skip(epoch_work * (epochs - backup.epochs))
         self._seconds += backup.seconds

@@ -63,25 +63,24 @@ class Location(Experiment):
         task, grid_size = job.key["task"], job.key["grid_size"]
         epoch_work = TRAIN_COST * len(images.train_images) * grid_size**2
         epochs = settings.epochs_of(task)
+        batches = TrainingBatches(
+            images.train_images,
+            images.train_labels,
+            settings.batch_size,
+            flip=False,  # the task mirrors on the device
+            seed=settings.seed,
+        )
         stop = [] if settings.target_accuracy is None else [_StopAt(settings.target_accuracy)]
         epochs = self.fit(
             job,
             network,
             lambda copy: compiled_task(settings, copy, task, grid_size, flip=settings.flip),
-            self._batches(),
+            batches,
             epochs,
             epoch_work,
             stop,
         )
         return {"epochs": epochs, "dataset": settings.dataset, "width": settings.width}
-
-    def _batches(self):
-        """The training data; several processes must all shuffle alike, and share full batches."""
-        settings, images = self.settings, self.data
-        arrays = images.train_images, images.train_labels
-        if self.folder.devices.processes > 1:
-            return TrainingBatches(*arrays, settings.batch_size, False, settings.seed)
-        return {"x": arrays[0], "y": arrays[1], "batch_size": settings.batch_size}
 
     def score(self, job, network):
         """The accuracy, and examples for the figure."""

@@ -91,10 +91,10 @@ def test_finished_rows_are_not_trained_again(finished, monkeypatch):
     assert (finished / "results.json").read_text() == before
 
 
-def test_an_interrupted_run_goes_on_from_its_last_epoch(tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes_as_if_it_had_not_been(finished, tmp_path, monkeypatch):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
+            if epoch == 1:
                 raise KeyboardInterrupt
 
     fit, begun = GridTask.fit, []
@@ -109,16 +109,21 @@ def test_an_interrupted_run_goes_on_from_its_last_epoch(tmp_path, monkeypatch):
         watch = keras.callbacks.LambdaCallback(on_epoch_begin=note)
         return fit(task, *args, callbacks=[*callbacks, watch], **kwargs)
 
-    settings = tiny(tmp_path, epochs=3, tasks=("class",))
+    settings = tiny(tmp_path, networks=("permutenet",))
     monkeypatch.setattr(GridTask, "fit", interrupted_fit)
     with pytest.raises(KeyboardInterrupt):
         run(settings)
     assert not (tmp_path / "results.json").exists()
     monkeypatch.setattr(GridTask, "fit", watched_fit)
     (row,) = run(settings)
-    assert begun == [(2, 4)]  # the third epoch, after two of two steps each
-    assert row["epochs"] == 3
-    assert row["chance"] == 10.0
+    assert begun == [(1, 2)]  # the second epoch, after two steps
+    assert row["epochs"] == 2
+    # It saw the batches, cells and permutations that the other run saw.
+    straight = Location.load_network(finished, network="permutenet")
+    for one, other in zip(
+        Location.load_network(tmp_path).get_weights(), straight.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
