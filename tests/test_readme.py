@@ -20,7 +20,7 @@ def marks_of(page, example):
 EXAMPLES = examples_of("README.md")
 ALL = [
     pytest.param(example, id=f"{page}-{number}", marks=marks_of(page, example))
-    for page in ("README.md", "docs/preprocessing.md", "docs/tuning.md")
+    for page in ("README.md", "docs/preprocessing.md", "docs/training.md", "docs/tuning.md")
     for number, example in enumerate(examples_of(page))
 ]
 
