@@ -47,8 +47,12 @@ class RunDisplay:
 
     def show(self, rows, description=""):
         """Shows these rows, and what is being done now."""
-        self._progress.update(self._bar, description=description)
+        self.describe(description)
         self._live.update(Group(self._make_table(rows), self._progress))
+
+    def describe(self, description):
+        """Says what is being done now, beside the bar."""
+        self._progress.update(self._bar, description=description)
 
     def advance(self, work):
         """Counts work as done."""
@@ -87,8 +91,15 @@ class ShowProgress(keras.callbacks.Callback):
         self._display, self._name = display, name
         self._train_step, self._test_step = train_step, test_step
 
+    def on_train_begin(self, logs=None):
+        """Says why nothing moves: the first step is traced, which can take a minute."""
+        self._display.describe(f"{self._name}: compiling")
+        self._running = self._name  # until an epoch has metrics
+
     def on_train_batch_end(self, batch, logs=None):
         """Counts a training step."""
+        if batch == 0:
+            self._display.describe(self._running)
         self._display.advance(self._train_step)
 
     def on_test_batch_end(self, batch, logs=None):
@@ -96,6 +107,9 @@ class ShowProgress(keras.callbacks.Callback):
         self._display.advance(self._test_step)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Logs the epoch."""
+        """Logs the epoch, and shows its loss and metrics beside the bar."""
         metrics = ", ".join(f"{key} {value:.4f}" for key, value in (logs or {}).items())
-        self._display.log(f"{self._name}, epoch {epoch + 1}/{self.params['epochs']}: {metrics}")
+        line = f"{self._name}, epoch {epoch + 1}/{self.params['epochs']}: {metrics}"
+        self._display.log(line)
+        self._display.describe(line)
+        self._running = line
