@@ -7,7 +7,7 @@ handwritten digits of 32x32 pixels, each twice shifted by up to 4 pixels. The be
 consistent one whose accuracy is within two points of the best. An interrupted search resumes from
 the folder `tuning_mobilenet`; delete it to start over.
 
-About 1.5 minutes on 2 cores. Expect about 80 % of consistency and of accuracy on unseen digits;
+About 2 minutes on 2 cores. Expect about 80 % of consistency and of accuracy on unseen digits;
 they differ between machines, since rounding errors grow in training.
 """
 
