@@ -177,7 +177,9 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
         """The map, channels last, extended with its start until `strides` divides its sides."""
         x = to_channels_last(x, self.data_format)
         _, height, width, _ = ops.shape(x)
-        rows, columns = (-n % self.strides for n in (height, width))
+        # Not -n % strides: ONNX has other remainders below 0, and JAX cannot tell that it divides.
+        step = self.strides
+        rows, columns = ((n + step - 1) // step * step - n for n in (height, width))
         if not (isinstance(rows, int) and rows == 0):
             x = ops.concatenate([x, x[:, :rows]], axis=1)
         if not (isinstance(columns, int) and columns == 0):

@@ -112,7 +112,8 @@ class BlurPool2D(keras.layers.Layer):
         if self.padding == "reflect":
             # By operators: Keras' functions convert whole numbers by `floatx`.
             period = 2 * length - 2 + 1 // length  # at least 1
-            positions = positions % period
+            # Of numbers that are not negative: remainders in ONNX differ for those.
+            positions = (positions + self.kernel_size * period) % period
             return ops.minimum(positions, period - positions)
         return positions
 
@@ -124,7 +125,9 @@ class BlurPool2D(keras.layers.Layer):
 
     def _pooled(self, shape):
         batch, height, width, channels = shape
-        halved = (None if n is None else -(-n // self.strides) for n in (height, width))
+        halved = (
+            None if n is None else (n + self.strides - 1) // self.strides for n in (height, width)
+        )
         return (batch, *halved, channels)
 
     def _check(self, shape):
@@ -134,7 +137,7 @@ class BlurPool2D(keras.layers.Layer):
                 f"(batch, channels, height, width). Received: shape={shape}"
             )
         least = self.kernel_size // 2 + 1
-        if self.padding == "reflect" and any(n is not None and n < least for n in shape[1:3]):
+        if self.padding == "reflect" and any(isinstance(n, int) and n < least for n in shape[1:3]):
             raise ValueError(
                 f"{self.name!r} reflects the map at its border, which needs at least "
                 f"{least}x{least} pixels for kernel_size={self.kernel_size}. "
