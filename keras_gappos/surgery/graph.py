@@ -194,3 +194,18 @@ def _call(layer, *args, **kwargs):
 
 def _is_input(layer):
     return isinstance(layer, keras.layers.InputLayer)
+
+
+def in_inference(model: keras.Model) -> keras.Model:
+    """A model of the same weights, inputs and outputs, in inference however it is called.
+
+    Args:
+        model: a Functional model, or a Sequential one with an Input.
+    """
+    inputs = keras.tree.map_structure(
+        lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name),
+        model.input,
+    )
+    served = keras.Model(inputs, model(inputs, training=False), name=model.name)
+    served(inputs)  # ONNX export refuses a model that was never called
+    return served

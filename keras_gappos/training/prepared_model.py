@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_gappos.arguments import integer
 from keras_gappos.layers.seed_generator import SeedGenerator
+from keras_gappos.surgery.graph import in_inference
 
 
 class PreparedModel(keras.Model):
@@ -165,7 +166,7 @@ class PreparedModel(keras.Model):
 
     def export(self, *args, **kwargs):
         """As the inner model's `export`, in inference: stock Keras serves random augmentation."""
-        return _in_inference(self.model).export(*args, **kwargs)
+        return in_inference(self.model).export(*args, **kwargs)
 
     def save_own_variables(self, store):
         """Saves where the random draws stand; the inner model saves itself."""
@@ -198,12 +199,3 @@ def _is_graph_of_one_input(model):
     """Whether it is a built Functional or Sequential model; a subclass has no `inputs`."""
     is_built = isinstance(model, keras.Model) and model.built
     return is_built and len(getattr(model, "inputs", None) or ()) == 1
-
-
-def _in_inference(model):
-    """A model of the same weights and outputs that is in inference however it is called."""
-    (images,) = model.inputs
-    inputs = keras.Input(batch_shape=images.shape, dtype=images.dtype, name=images.name)
-    served = keras.Model(inputs, model(inputs, training=False), name=model.name)
-    served(inputs)  # ONNX export refuses a model that was never called
-    return served

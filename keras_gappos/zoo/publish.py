@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_gappos.files import weights_in_memory, write_bytes
+from keras_gappos.surgery.graph import in_inference
 from keras_gappos.zoo import ZooFile, ZooModel, archive
 from keras_gappos.zoo.cache import digest_of
 from keras_gappos.zoo.card import format_card, format_readme
@@ -143,10 +144,11 @@ def _files(model, weights, made, former, zoo_dir):
 
 
 def _export(model, network, folder):
-    """Writes a SavedModel: `serve` takes prepared inputs, `serve_images` raw ones, uint8."""
+    """Writes a SavedModel in inference: `serve` takes prepared inputs, `serve_images` uint8."""
     images = with_preprocessing(model, network)
     exported = keras.export.ExportArchive()
     for name, part, dtype in (("serve", network, "float32"), (RAW_ENDPOINT, images, "uint8")):
+        part = in_inference(part)
         specs = [
             keras.InputSpec(
                 shape=tensor.shape,

@@ -117,6 +117,20 @@ def test_a_saved_model_takes_prepared_inputs_and_raw_images(name, entries):
     assert [spec.dtype for spec in default.values()] == [tf.float32]
 
 
+def test_a_saved_model_does_not_augment(tmp_path):
+    import tensorflow as tf
+
+    model = registry.info("resnet18.cifar10")
+    layers = [keras.layers.RandomFlip(seed=1), keras.layers.Dropout(0.5), keras.layers.Flatten()]
+    network = keras.Sequential([keras.Input(model.image_shape), *layers])
+    publishing._export(model, network, tmp_path)
+    served = tf.saved_model.load(str(tmp_path))
+    images = np.random.default_rng(0).integers(0, 256, (8, *model.image_shape), "uint8")
+    prepared = model.preprocess(images)
+    for outputs in (served.serve(prepared), served.serve_images(images)):
+        np.testing.assert_allclose(outputs, prepared.reshape(8, -1), atol=1e-5)
+
+
 def test_every_trained_network_gets_an_entry_and_files(published):
     zoo, entries = published
     assert set(entries) == {
