@@ -41,3 +41,15 @@ def test_the_pages_python_examples_run_and_give_what_they_say(example, monkeypat
     exec(compile(ast.Module(statements, []), "page", "exec"), names)
     shown = eval(compile(ast.Expression(last.value), "page", "eval"), names)
     assert shown == ast.literal_eval(example.rsplit("#", 1)[1].strip())
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("page", ["docs/consistency.md", "docs/export.md"])
+def test_a_pages_code_runs_from_top_to_bottom(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile("\n".join(examples_of(page)), page, "exec"), names)
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == ({"saved_model"} if "export" in page else set())
+    assert "result" not in names or 0 <= names["result"].consistency <= 100
