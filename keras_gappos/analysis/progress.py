@@ -2,11 +2,13 @@
 
 import time
 
+import keras
+
 DELAY = 3.0  # seconds before the bar appears
 
 
 class ProgressBar:
-    """Shows a bar with the time left after a few seconds, and only on a terminal.
+    """Shows a bar with the time left after a few seconds, on a terminal or in a notebook.
 
     Args:
         description: what is being done.
@@ -23,7 +25,7 @@ class ProgressBar:
         self._total = total
         self._description, self._enabled, self._console = description, enabled, console
         self._done = 0
-        self._bar = self._task = None
+        self._bar = self._task = self._in_notebook = None
 
     def __enter__(self):
         self._start = time.monotonic()
@@ -32,12 +34,16 @@ class ProgressBar:
     def __exit__(self, *_):
         if self._bar is not None:
             self._bar.stop()
+        if self._in_notebook is not None:
+            self._in_notebook.update(self._done, finalize=True)
 
     def advance(self, result=None):
         """Counts one step as done, and returns `result`."""
         self._done += 1
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done)
+        elif self._in_notebook is not None:
+            self._in_notebook.update(self._done, finalize=False)
         elif self._enabled and time.monotonic() - self._start > DELAY:
             self._show()
         return result
@@ -47,7 +53,11 @@ class ProgressBar:
         from rich.progress import Progress
 
         console = self._console or Console()
-        if not (console.is_terminal or console.is_jupyter):
+        if console.is_jupyter:  # rich shows nothing there without ipywidgets
+            console.print(self._description)
+            self._in_notebook = keras.utils.Progbar(self._total)
+            return
+        if not console.is_terminal:
             self._enabled = False
             return
         self._bar = Progress(console=console, transient=True)
