@@ -107,7 +107,13 @@ def all_layers(height, width):
     return keras.Model(inputs, outputs)
 
 
-@pytest.mark.parametrize("size", [(9, 8), (None, None)], ids=["fixed", "unknown"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param((9, 8), id="fixed"),
+        pytest.param((None, None), id="unknown", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("format", FORMATS)
 def test_layers_answer_as_in_keras(format, size, tmp_path):
     random = np.random.default_rng(0)
