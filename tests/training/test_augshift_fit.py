@@ -126,11 +126,10 @@ def test_a_model_of_named_tensors_trains_as_one_without_names():
 def two_headed(as_tuple=False):
     """A classifier with a second output, the image's brightness."""
     network = classifier(deep=True)
-    brightness = keras.layers.Dense(1, name="brightness")(network.get_layer("latent").output)
-    outputs = (network.output, brightness)
-    return keras.Model(
-        network.input, outputs if as_tuple else {"digit": outputs[0], "brightness": outputs[1]}
-    )
+    latent = network.get_layer("latent").output
+    sizes = {"digit": 10, "brightness": 1}
+    outputs = {name: keras.layers.Dense(n, name=name)(latent) for name, n in sizes.items()}
+    return keras.Model(network.input, tuple(outputs.values()) if as_tuple else outputs)
 
 
 def test_several_outputs_each_have_their_loss():
