@@ -3,12 +3,14 @@
 import keras
 
 
-class FusedBatchNormalization(keras.layers.BatchNormalization):
+class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, in training by one operation of TensorFlow.
 
     Keras 3 computes moments and normalization by many operations, each of which reads or writes the
     whole feature map. This layer has the stock layer's weights, and its results to the precision of
-    floats. It is for the copy of a network that is trained, never for a network that is saved.
+    floats. It is for the copy of a network that is trained, never for a network that is saved. It
+    has the stock layer's name, by which Keras finds weights in a file: a backup of one is loaded
+    into the other.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -39,8 +41,8 @@ def with_fused_batch_norm(layer: keras.Layer) -> keras.Layer:
     """A copy of a layer, as `clone_function` of `keras.models.clone_model` makes it.
 
     Args:
-        layer: any layer; a stock batch normalization becomes a `FusedBatchNormalization`.
+        layer: any layer; a stock batch normalization becomes a fused one.
     """
     stock = type(layer) is keras.layers.BatchNormalization
-    kind = FusedBatchNormalization if stock else type(layer)
+    kind = BatchNormalization if stock else type(layer)
     return kind.from_config(layer.get_config())

@@ -3,11 +3,9 @@ import numpy as np
 import pytest
 
 from keras_gappos import models
+from keras_gappos.experiments.engine import fused_batch_norm
 from keras_gappos.experiments.engine.devices import ONE_DEVICE, dtype_policy
-from keras_gappos.experiments.engine.fused_batch_norm import (
-    FusedBatchNormalization,
-    with_fused_batch_norm,
-)
+from keras_gappos.experiments.engine.fused_batch_norm import with_fused_batch_norm
 
 pytestmark = pytest.mark.tensorflow
 # One rounding of the policy's numbers, relative to the largest of them.
@@ -45,7 +43,7 @@ def train(layer, images):
 def test_it_trains_as_the_stock_layer_does(policy, batch):
     images = np.random.default_rng(9).normal(3, 2, (batch, 5, 4, 3)).astype("float32")
     stock, fused = pair(policy, momentum=0.7, epsilon=0.01)
-    assert type(fused) is FusedBatchNormalization
+    assert type(fused) is fused_batch_norm.BatchNormalization
     np.testing.assert_array_equal(fused(images), stock(images))
     for expected, values in zip(train(stock, images), train(fused, images), strict=True):
         np.testing.assert_allclose(values, expected, atol=ERRORS[policy] * np.abs(expected).max())
@@ -81,10 +79,21 @@ def test_the_network_itself_keeps_stock_layers_and_gets_the_weights():
     kinds = [type(layer) for layer in network.layers]
     assert keras.layers.BatchNormalization in kinds
     with ONE_DEVICE.training(network) as copy:
-        assert FusedBatchNormalization in map(type, copy.layers)
+        assert fused_batch_norm.BatchNormalization in map(type, copy.layers)
         assert keras.layers.BatchNormalization not in map(type, copy.layers)
         copy(np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32"), training=True)
         trained = copy.get_weights()
     assert [type(layer) for layer in network.layers] == kinds
     for expected, values in zip(trained, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize("trained_fused", [True, False])
+def test_weights_are_saved_and_loaded_as_of_the_stock_layer(trained_fused, tmp_path):
+    stock = models.gapnet((8, 8, 3), 4, width=4)
+    fused = keras.models.clone_model(stock, clone_function=with_fused_batch_norm)
+    source, target = (fused, stock) if trained_fused else (stock, fused)
+    source.save_weights(tmp_path / "one.weights.h5")
+    target.load_weights(tmp_path / "one.weights.h5")
+    for expected, values in zip(source.get_weights(), target.get_weights(), strict=True):
         np.testing.assert_array_equal(values, expected)
