@@ -1,7 +1,7 @@
 """Settings of the invariance experiment."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 from keras_gappos.arguments import check_at_least, check_each_once
 from keras_gappos.experiments.engine.settings import NetworkSettings
@@ -36,15 +36,7 @@ class InvarianceSettings(NetworkSettings):
     output_dir: str = "results/invariance"
     """Folder for results.json, table.md, figure.png and the weights; a run that was stopped resumes
     from it, and methods can be added to it later."""
-    methods: tuple[MethodName, ...] = (
-        "resnet18",
-        "blurpool",
-        "augshift",
-        "augshift_blurpool",
-        "augshift_half",
-        "resnet18_unshifted",
-        "aps",
-    )
+    methods: tuple[MethodName, ...] = get_args(MethodName)[:7]
     """Methods to train: the plain network; BlurPool; AugShift; AugShift on BlurPool; AugShift for
     half the epochs, which take as long as the others'; the plain network without shifts; adaptive
     polyphase sampling (APS); AugShift on APS. All but "unshifted" ones shift each training image at
