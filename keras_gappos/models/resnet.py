@@ -251,7 +251,7 @@ def _apply(layer, x):
 
 
 def _check(depth, input_shape, stem, downsampling):
-    require_channels_last("resnet")
+    require_channels_last("keras_gappos.models")
     one_of("depth", depth, DEPTHS)
     if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 3 or not input_shape[-1]:
         raise ValueError(

@@ -1,11 +1,14 @@
 """What a long run shows: a table that grows, and a bar with the time left."""
 
+import math
 import time
 
 import keras
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_REFRESH = 1.0  # seconds between two readings of an epoch's running metrics
 
 
 class RunDisplay:
@@ -37,13 +40,18 @@ class RunDisplay:
         self._start, self._skipped = time.monotonic(), 0
 
     def __enter__(self):
-        if self.console.is_terminal:
+        if self.is_live:
             self._live.start()
         return self
 
     def __exit__(self, *_):
-        if self.console.is_terminal:
+        if self.is_live:
             self._live.stop()
+
+    @property
+    def is_live(self):
+        """Whether the console is a terminal."""
+        return self.console.is_terminal
 
     def show(self, rows, description=""):
         """Shows these rows, and what is being done now."""
@@ -65,7 +73,7 @@ class RunDisplay:
 
     def log(self, line):
         """Prints a line, with the time left, where there is no live display."""
-        if not self.console.is_terminal:
+        if not self.is_live:
             self.console.print(f"{line}{self._time_left()}", highlight=False, soft_wrap=True)
 
     def _time_left(self):
@@ -94,22 +102,27 @@ class ShowProgress(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Says why nothing moves: the first step is traced, which can take a minute."""
         self._display.describe(f"{self._name}: compiling")
-        self._running = self._name  # until an epoch has metrics
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Notes the epoch, whose metrics are shown from its first step on."""
+        self._epoch, self._shown = epoch + 1, -math.inf
 
     def on_train_batch_end(self, batch, logs=None):
-        """Counts a training step."""
-        if batch == 0:
-            self._display.describe(self._running)
+        """Counts a training step, and shows the epoch's loss and metrics up to now."""
         self._display.advance(self._train_step)
+        # Reading the metrics waits for the device, so not after each step.
+        if self._display.is_live and time.monotonic() - self._shown >= _REFRESH:
+            self._shown = time.monotonic()
+            self._display.describe(self._line(logs))
 
     def on_test_batch_end(self, batch, logs=None):
         """Counts a test step."""
         self._display.advance(self._test_step)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Logs the epoch, and shows its loss and metrics beside the bar."""
-        metrics = ", ".join(f"{key} {value:.4f}" for key, value in (logs or {}).items())
-        line = f"{self._name}, epoch {epoch + 1}/{self.params['epochs']}: {metrics}"
-        self._display.log(line)
-        self._display.describe(line)
-        self._running = line
+        """Logs the epoch's loss and metrics."""
+        self._display.log(self._line(logs))
+
+    def _line(self, logs):
+        metrics = ", ".join(f"{key} {float(value):.4f}" for key, value in (logs or {}).items())
+        return f"{self._name}, epoch {self._epoch}/{self.params['epochs']}: {metrics}"

@@ -77,7 +77,17 @@ class SearchWatch(keras.callbacks.Callback):
                 self._display.log(_line(row))
         running = sorted(int(trial.trial_id) for trial in oracle.ongoing_trials.values())
         self._name = "trial " + ", ".join(map(str, running))
-        self._display.show(rows, f"{len(rows)} of {self._trials} trials done, {self._name}")
+        self._status = f"{len(rows)} of {self._trials} trials done, {self._name}"
+        self._display.show(rows, self._status)
+
+    def on_train_begin(self, logs=None):
+        """Says why nothing moves: the first step is traced, which can take a minute."""
+        self._display.describe(f"{self._status}: compiling")
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Says that a trial of this process trains."""
+        if batch == 0:
+            self._display.describe(self._status)
 
     def on_epoch_end(self, epoch, logs=None):
         """Counts an epoch of a trial of this process."""

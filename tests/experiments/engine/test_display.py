@@ -1,9 +1,12 @@
 import io
+import types
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from keras_gappos.experiments.engine.display import RunDisplay, ShowProgress
+from keras_gappos.experiments.tune.progress import SearchWatch
 
 
 def test_a_log_has_a_line_an_epoch_with_the_time_left(monkeypatch):
@@ -14,6 +17,7 @@ def test_a_log_has_a_line_an_epoch_with_the_time_left(monkeypatch):
     display.skip(40)  # done by an earlier run: tells nothing of the speed
     with display:
         progress.on_train_begin()
+        progress.on_epoch_begin(0)
         for batch in range(5):
             progress.on_train_batch_end(batch)
         progress.on_test_batch_end(0)
@@ -37,21 +41,49 @@ def test_a_terminal_gets_no_log_lines():
     assert "gapnet" in text.getvalue()
 
 
-def test_a_terminal_says_that_it_compiles_and_then_shows_the_epochs_metrics():
+def test_a_terminal_says_that_it_compiles_and_then_shows_the_running_metrics(monkeypatch):
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
     display = RunDisplay(100, lambda rows: Table(), console)
     progress = ShowProgress(display, train_step=3, test_step=1, name="gapnet")
     progress.set_params({"epochs": 2})
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
 
     def shown():
+        console.file.truncate(0)
         console.print(display._progress)
         return console.file.getvalue()
 
     progress.on_train_begin()
     assert "gapnet: compiling" in shown()
-    console.file.truncate(0)
-    progress.on_train_batch_end(0)
-    assert "compiling" not in shown()
-    progress.on_epoch_end(0, {"loss": 0.25})
-    progress.on_train_batch_end(0)
+    progress.on_epoch_begin(0)
+    progress.on_train_batch_end(0, {"loss": np.float32(0.5)})
+    assert "epoch 1/2: loss 0.5000" in shown()
+    progress.on_train_batch_end(1, {"loss": np.float32(0.25)})
+    assert "loss 0.5000" in shown()  # not read again so soon
+    clock[0] += 5
+    progress.on_train_batch_end(2, {"loss": np.float32(0.25)})
     assert "epoch 1/2: loss 0.2500" in shown()
+    progress.on_epoch_begin(1)
+    progress.on_train_batch_end(0, {"loss": np.float32(0.125)})
+    assert "epoch 2/2: loss 0.1250" in shown()
+
+
+def test_a_search_says_that_a_trial_compiles():
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    display = RunDisplay(100, lambda rows: Table(), console)
+    folder = types.SimpleNamespace(rows=[], content={"settings": {"epochs": 1}})
+    running = {"0": types.SimpleNamespace(trial_id="0")}
+    watch = SearchWatch(folder, display, trials=3)
+    watch.listen(types.SimpleNamespace(trials={}, records={}, ongoing_trials=running))
+
+    def shown():
+        console.file.truncate(0)
+        console.print(display._progress)
+        return console.file.getvalue()
+
+    watch.on_train_begin()
+    assert "0 of 3 trials done, trial 0: compiling" in shown()
+    watch.on_train_batch_end(0)
+    assert "trial 0" in shown()
+    assert "compiling" not in shown()
