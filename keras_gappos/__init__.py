@@ -14,7 +14,7 @@ from keras_gappos.version import __version__
 
 if not is_command_line(sys.argv, sys.orig_argv):
     choose_backend()
-    from keras_gappos import analysis, data, layers, models, training, tuning, zoo
+    from keras_gappos import analysis, data, layers, models, surgery, training, tuning, zoo
     from keras_gappos.training import AugShift, GridTask
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "data",
     "layers",
     "models",
+    "surgery",
     "training",
     "tuning",
     "zoo",

@@ -18,7 +18,7 @@ from keras_gappos.analysis.segmentation import (
     RegionScores,
     segmentation_scores,
 )
-from keras_gappos.surgery.mask import ablate
+from keras_gappos.surgery.channels import ablate
 
 __all__ = [
     "ChannelRanking",

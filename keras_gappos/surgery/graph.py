@@ -129,8 +129,12 @@ class Graph:
         outputs = keras.tree.pack_sequence_as(self._model.output, outputs)
         return keras.Model(inputs, outputs, name=self._model.name)
 
-    def call_of(self, layer: Layer) -> Call:
+    def call_of(self, layer: Layer, argument: str = "latent") -> Call:
         """The only call of a layer.
+
+        Args:
+            layer: the layer.
+            argument: the argument that means the layer, for the error.
 
         Raises:
             ValueError: if the layer is not called exactly once.
@@ -138,7 +142,7 @@ class Graph:
         calls = [call for call in self.calls if call.layer is layer]
         if len(calls) != 1:
             raise ValueError(
-                "`latent` must be a layer that is called once, and its output used. "
+                f"`{argument}` must be a layer that is called once, and its output used. "
                 f"Received: {layer.name!r}, called {len(calls)} times"
             )
         return calls[0]
@@ -154,8 +158,8 @@ class Graph:
             others.update({id(value): value for value in call.inputs if id(value) not in depends})
         if not any(id(output) in depends for output in self.outputs):
             raise ValueError(
-                "The outputs of `model` must depend on the feature map that `latent` means. "
-                f"Received: a feature map of shape {tuple(tensor.shape)}, on which none depends"
+                "The outputs of `model` must depend on the tensor that is to be changed or read. "
+                f"Received: one of shape {tuple(tensor.shape)}, on which none depends"
             )
         others.update({id(value): value for value in self.outputs if id(value) not in depends})
         return list(others.values())

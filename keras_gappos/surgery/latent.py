@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 import keras
 
 from keras_gappos.surgery.graph import Graph, graph_inputs
@@ -44,10 +46,8 @@ def find_latent_layer(
         wanted = "`latent` must be a layer of `model`, its name, or None"
     if not found:
         received = getattr(latent, "name", latent)
-        names = [layer.name for layer in model.layers]
-        listed = "layers" if len(names) <= _LISTED else f"{len(names)} layers, the last of them"
         raise ValueError(
-            f"{wanted}. Received: latent={received!r}, model with {listed} {names[-_LISTED:]}"
+            f"{wanted}. Received: latent={received!r}, model with {_listed_layers(model)}"
         )
     return found[-1]
 
@@ -71,21 +71,65 @@ def find_feature_map(
         ValueError: if there is no such layer, or `model` is neither Functional nor Sequential, is
             not built, or takes images with the channels first.
     """
-    if not graph_inputs(model):
-        raise ValueError(
-            "`model` must be a Functional or Sequential keras.Model that knows its inputs; of a "
-            f"model that wraps one, give `.model`. Received: {model!r}"
-        )
+    check_graph(model)
     check_channels_last(model)
     if latent is None:
         path = _last_pooling(model) or _layer_of_output(model)
     else:
-        path = _search(model, latent)
+        path = _search(model, latent, "latent")
     path = path or [find_latent_layer(model, latent)]  # which says what is wrong
     # A nested backbone or classifier stands for its last global pooling layer.
     if graph_inputs(path[-1]) and len(path[-1].outputs[0].shape) == 2:
         path += _last_pooling(path[-1]) or [find_latent_layer(path[-1])]
     return path
+
+
+def find_latent(model: keras.Model) -> list[keras.layers.Layer]:
+    """Finds a model's last global pooling layer, in nested models, too.
+
+    Returns:
+        A list of layers: the nested models that contain the layer, outermost first, and the layer.
+
+    Raises:
+        ValueError: if there is none; the message lists the model's last layers.
+    """
+    return _last_pooling(model) or [find_latent_layer(model)]
+
+
+def find_layer(
+    model: keras.Model, layer: str | keras.layers.Layer, argument: str
+) -> list[keras.layers.Layer]:
+    """Finds any layer, in nested models, too.
+
+    Args:
+        model: a Functional or Sequential `keras.Model`.
+        layer: the layer or its name.
+        argument: the argument that means the layer, for the error.
+
+    Returns:
+        A list of layers: the nested models that contain the layer, outermost first, and the layer.
+
+    Raises:
+        ValueError: if there is no such layer, or several in nested models have this name.
+    """
+    path = _search(model, layer, argument)
+    if path is None:
+        name = str(getattr(layer, "name", layer))
+        near = difflib.get_close_matches(name, _names(model), n=1)
+        raise ValueError(
+            f"`{argument}` must be a layer of `model`, or its name. Received: {argument}={name!r}, "
+            f"model with {_listed_layers(model)}" + (f". Did you mean {near[0]!r}?" if near else "")
+        )
+    return path
+
+
+def check_graph(model: keras.Model) -> None:
+    """Raises a `ValueError` unless `model` is a Functional or built Sequential model."""
+    if not graph_inputs(model):
+        raise ValueError(
+            "`model` must be a Functional or Sequential keras.Model that knows its inputs; of a "
+            f"model that wraps one, give `.model`. Received: {model!r}"
+        )
 
 
 def feature_map_tensor(graph: Graph, layer: keras.layers.Layer) -> keras.KerasTensor:
@@ -160,6 +204,18 @@ def check_channels_last(model: keras.Model) -> None:
             )
 
 
+def _listed_layers(model):
+    names = [layer.name for layer in model.layers]
+    listed = "layers" if len(names) <= _LISTED else f"{len(names)} layers, the last of them"
+    return f"{listed} {names[-_LISTED:]}"
+
+
+def _names(model):
+    """The names of all layers, of nested models, too."""
+    inner = (name for layer in model.layers if graph_inputs(layer) for name in _names(layer))
+    return [*(layer.name for layer in model.layers), *inner]
+
+
 def _is(layer, latent):
     return layer is latent or layer.name == latent
 
@@ -192,16 +248,16 @@ def _layer_of_output(model):
     return [layer, *(_layer_of_output(layer) or [])] if graph_inputs(layer) else [layer]
 
 
-def _search(model, latent):
+def _search(model, wanted, argument):
     for layer in model.layers:
-        if _is(layer, latent):
+        if _is(layer, wanted):
             return [layer]
     inner = [layer for layer in model.layers if graph_inputs(layer)]
-    found = [[layer, *path] for layer in inner if (path := _search(layer, latent))]
+    found = [[layer, *path] for layer in inner if (path := _search(layer, wanted, argument))]
     if len(found) > 1:
         names = [layer.name for layer, *_ in found]
         raise ValueError(
-            f"`latent` must name one layer; give the layer itself. Received: latent={latent!r}, "
-            f"which is in each of {names}"
+            f"`{argument}` must name one layer; give the layer itself. Received: "
+            f"{argument}={wanted!r}, which is in each of {names}"
         )
     return found[0] if found else None
