@@ -28,8 +28,8 @@ def draw(rows: list[dict], test_images: np.ndarray | None, dataset: str) -> Figu
     figure = Figure(figsize=(11, 1.0 + 1.9 * max(2, len(galleries))), layout="constrained")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.35))[0]
     _draw_curves(left.subplots(), rows, dataset)
-    title = "Gray square: the image." if test_images is None else "Where is the image?"
-    right.suptitle(f"{title} Green frame: true cell. Cross: predicted cell.", fontsize=11)
+    title = "Gray: the image." if test_images is None else "Where is the image?"
+    right.suptitle(f"{title} Frame: true cell. Cross: predicted cell.", fontsize=11)
     all_axes = right.subplots(len(galleries), len(galleries[0]["examples"]), squeeze=False)
     for row, axes in zip(galleries, all_axes):
         for example, ax in zip(row["examples"], axes):
@@ -38,7 +38,7 @@ def draw(rows: list[dict], test_images: np.ndarray | None, dataset: str) -> Figu
                 image = test_images[example["image"]]
                 image = (image - image.min()) / max(np.ptp(image), 1e-6)
             _draw_canvas(ax, example, image, shown)
-        axes[0].set_ylabel(f"{NAMES[row['network']]}\n{row['accuracy']:.1f} % right", fontsize=11)
+        axes[0].set_ylabel(f"{NAMES[row['network']]}\n{row['accuracy']:.1f} % correct", fontsize=11)
     return figure
 
 
@@ -84,15 +84,16 @@ def _draw_canvas(ax, example, image, grid_size):
         ax.axvline(line * width - 0.5, color="white", lw=0.5, alpha=0.4)
     corner = (column * width - 0.5, row * height - 0.5)
     ax.add_patch(Rectangle(corner, width, height, fill=False, color="limegreen", lw=3))
-    right = example["predicted"] == example["cell"]
+    correct = example["predicted"] == example["cell"]
     row, column = divmod(example["predicted"], grid_size)
     ax.plot(
         (column + 0.5) * width - 0.5,
         (row + 0.5) * height - 0.5,
         "x",
-        color="limegreen" if right else "red",
+        color="limegreen" if correct else "red",
         ms=16,
         mew=4,
     )
-    ax.set_title("right" if right else "wrong", color="green" if right else "red", fontsize=10)
+    verdict, color = ("correct", "green") if correct else ("wrong", "red")
+    ax.set_title(verdict, color=color, fontsize=10)
     ax.set(xticks=[], yticks=[])
