@@ -8,7 +8,7 @@ import pytest
 
 from keras_gappos import zoo
 from keras_gappos.layers import place_on_grid
-from keras_gappos.zoo.loading import build, load_weights, outputs_of
+from keras_gappos.zoo.loading import BUILDERS, build, load_weights, outputs_of
 from tests.zoo.entries import (
     GRID_ARGUMENTS,
     add_files,
@@ -63,6 +63,87 @@ def test_a_grids_network_with_preprocessing_places_the_images(zoo_folder, regist
     expected = zoo.load(model.name).predict(canvases, verbose=0)
     network = zoo.load(model.name, preprocessing=True)
     np.testing.assert_allclose(network.predict([RAW, cells], verbose=0), expected, atol=1e-5)
+
+
+BY_BUILDER = {
+    "resnet": lambda: entry(),
+    "gapnet": lambda: entry(
+        "gapnet.digits", builder="gapnet", arguments=GRID_ARGUMENTS, grid_size=2
+    ),
+    "permutenet": permutenet_entry,
+    "deeplabv3": lambda: entry(
+        "deeplabv3.digits",
+        builder="deeplabv3",
+        arguments={"input_shape": (16, 16, 1), "num_classes": 4, "depth": 18, "width": 2},
+        image_shape=(16, 16, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("builder", BY_BUILDER)
+def test_a_new_last_layer_is_untrained_and_all_else_pretrained(zoo_folder, register, builder):
+    register(model := add_files(zoo_folder, BY_BUILDER[builder]()))
+    pretrained = zoo.load(model.name)
+    network = zoo.load(model.name, num_classes=7)
+    assert network.output_shape == (*pretrained.output_shape[:-1], 7)
+    for layer in network.layers:
+        old, new = pretrained.get_layer(layer.name).get_weights(), layer.get_weights()
+        if layer.name == BUILDERS[builder].head:
+            assert new[0].shape[-1] == 7
+        else:
+            assert all(np.array_equal(*pair) for pair in zip(new, old, strict=True)), layer.name
+
+
+@pytest.mark.parametrize("builder", BY_BUILDER)
+def test_without_its_top_a_network_gives_its_feature_map(zoo_folder, register, builder):
+    register(model := add_files(zoo_folder, BY_BUILDER[builder]()))
+    pretrained = zoo.load(model.name)
+    features = zoo.load(model.name, include_top=False)
+    images = np.random.default_rng(0).random((2, *pretrained.input_shape[1:]), "float32")
+    top = pretrained.get_layer(BUILDERS[builder].top)
+    expected = keras.Model(pretrained.input, top.input)(images)
+    assert len(expected.shape) == 4
+    np.testing.assert_array_equal(features(images), expected)
+    assert not any(layer.name == BUILDERS[builder].head for layer in features.layers)
+
+
+def test_another_image_size_gives_the_same_convolutions(zoo_folder, register):
+    register(model := add_files(zoo_folder, entry()))
+    images = np.random.default_rng(0).random((2, 16, 24, 1), "float32")
+    fixed = zoo.load(model.name, input_shape=(16, 24, 1))(images)
+    free = zoo.load(model.name, input_shape=(None, None, 1))
+    np.testing.assert_allclose(free(images), fixed, atol=1e-5)
+    np.testing.assert_allclose(
+        free(images[:, :8, :8]), zoo.load(model.name)(images[:, :8, :8]), atol=1e-5
+    )
+    raw = (255 * images).astype("uint8")
+    prepared = zoo.load(model.name, input_shape=(16, 24, 1), preprocessing=True)
+    expected = zoo.load(model.name, input_shape=(16, 24, 1))(model.preprocess(raw))
+    np.testing.assert_allclose(prepared(raw), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 0}, "`num_classes` must be an integer of at least 1"),
+        ({"num_classes": 3, "include_top": False}, "`num_classes` needs the top"),
+        ({"input_shape": (8, 8, 3)}, r"`input_shape` must be \(height, width, 1\)"),
+        ({"input_shape": (8, 8)}, r"`input_shape` must be \(height, width, 1\)"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named_before_weights_are_fetched(
+    register, arguments, message
+):
+    register(entry())  # of no files
+    with pytest.raises(ValueError, match=message):
+        zoo.load(entry().name, **arguments)
+
+
+def test_a_grid_of_another_size_cannot_prepare_images(zoo_folder, register):
+    model = entry("gapnet.digits", builder="gapnet", arguments=GRID_ARGUMENTS, grid_size=2)
+    register(add_files(zoo_folder, model))
+    with pytest.raises(ValueError, match="`preprocessing` puts images of the pretrained size"):
+        zoo.load(model.name, input_shape=(32, 32, 1), preprocessing=True)
 
 
 def test_of_a_permutenet_the_latent_vector_is_compared(zoo_folder, register):
