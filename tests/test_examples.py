@@ -4,6 +4,7 @@ import pathlib
 import keras
 import keras_tuner
 import numpy as np
+import pytest
 from keras import layers
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
@@ -58,3 +59,17 @@ def test_a_network_of_the_users_own_is_saved_without_the_channels_that_rank_firs
         saved = keras.saving.load_model(f"without_{region}_channels.keras")
         off = ~saved.predict(images, verbose=0).any(axis=0)
         assert set(np.flatnonzero(off)) == {first, second}
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_network_takes_raw_images(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    example = load_example("finetune_from_the_zoo")
+    images, labels = example.digits("train")
+    assert images.shape == (1397, 32, 32, 3)
+    assert images.dtype == "uint8" and not images[:, :4].any()
+    monkeypatch.setattr(example, "digits", lambda split: (images[:64], labels[:64]))
+    example.main()
+    assert [len(line.split()) for line in capsys.readouterr().out.splitlines()[2:]] == [3, 4]
+    network = keras.saving.load_model("finetuned.keras")
+    assert network.predict(images[:2], verbose=0).shape == (2, 10)

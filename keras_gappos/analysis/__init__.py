@@ -6,6 +6,11 @@ from keras_gappos.analysis.channels.label_channels import rank_channels_by_label
 from keras_gappos.analysis.channels.position_channels import mean_color, rank_channels
 from keras_gappos.analysis.channels.ranking import ChannelRanking
 from keras_gappos.analysis.consistency.callback import ShiftConsistencyCallback
+from keras_gappos.analysis.consistency.features import (
+    FeatureConsistency,
+    LayerConsistency,
+    feature_consistency,
+)
 from keras_gappos.analysis.consistency.measure import shift_consistency
 from keras_gappos.analysis.consistency.metric import ShiftConsistencyMetric, ShiftPairs
 from keras_gappos.analysis.consistency.result import ConsistencyResult
@@ -24,7 +29,10 @@ __all__ = [
     "ChannelRanking",
     "ConfusionMatrix",
     "ConsistencyResult",
+    "FeatureConsistency",
+    "LayerConsistency",
     "RegionScores",
+    "feature_consistency",
     "SegmentationConsistency",
     "ShiftConsistencyCallback",
     "ShiftConsistencyMetric",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -58,6 +58,53 @@ def rebuild(model: keras.Model, replace: Callable[[Layer], Callable | None]) -> 
 def graph_inputs(layer: Layer) -> list | None:
     """The inputs of a Functional or built Sequential model; `None` for everything else."""
     return getattr(layer, "inputs", None) if isinstance(layer, keras.Model) else None
+
+
+def with_outputs_of(model: keras.Model, layers: Sequence[Layer]) -> keras.Model:
+    """Returns a model of the same layers and weights that also outputs what some layers do.
+
+    Args:
+        model: a Functional or Sequential `keras.Model`; it stays as it is.
+        layers: layers of it, or of models that are its layers. Of a layer that is called several
+            times, the last call counts.
+
+    Returns:
+        A Functional `keras.Model` from the inputs to a list: the outputs, in the structure of the
+        model's, and the output of each of `layers`.
+
+    Raises:
+        ValueError: if a layer is not called on the way to the model's outputs.
+    """
+    wanted, found = set(map(id, layers)), {}
+
+    def call(layer, *args, **kwargs):
+        inner = [part for part in layers if part is not layer and _contains(layer, part)]
+        if inner:
+            outputs, *tensors = with_outputs_of(layer, inner)(*args, **kwargs)
+            found.update(zip(map(id, inner), tensors))
+        else:
+            outputs = layer(*args, **kwargs)
+        if id(layer) in wanted:
+            found[id(layer)] = outputs
+        return outputs
+
+    graph = Graph(model, call)
+    for layer in layers:
+        if id(layer) not in found:
+            raise ValueError(
+                f"The outputs of `model` must depend on {layer.name!r}. Received: {model.name!r}, "
+                "whose outputs do not"
+            )
+    outputs = graph.outputs[0]
+    if len(graph.outputs) > 1 or isinstance(getattr(model, "output", None), dict):
+        outputs = keras.tree.pack_sequence_as(model.output, graph.outputs)
+    return keras.Model(graph.input, [outputs, *(found[id(layer)] for layer in layers)])
+
+
+def _contains(model, layer):
+    """Whether a layer is in a nested model, at any depth."""
+    inner = model.layers if graph_inputs(model) else []
+    return any(part is layer or _contains(part, layer) for part in inner)
 
 
 def free_name(model: keras.Model, name: str) -> str:

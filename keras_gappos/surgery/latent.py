@@ -6,7 +6,7 @@ import difflib
 
 import keras
 
-from keras_gappos.surgery.graph import Graph, graph_inputs
+from keras_gappos.surgery.graph import Graph, graph_inputs, with_outputs_of
 
 MAX_POOLING = (
     keras.layers.GlobalMaxPooling1D,
@@ -29,20 +29,21 @@ def find_latent_layer(
 
     Args:
         model: a Functional or Sequential `keras.Model`.
-        latent: the layer or its name; `None` finds the last global pooling layer. A backbone that
-            is one layer of `model` and ends in global pooling counts as one.
+        latent: the layer or its name, also in a nested model; `None` finds the last global pooling
+            layer. A backbone that is one layer of `model` and ends in global pooling counts as one.
 
     Returns:
-        A `keras.layers.Layer` of `model.layers`.
+        A `keras.layers.Layer` of `model`, or of a model that is one of its layers.
 
     Raises:
         ValueError: if there is no such layer; the message lists the model's last layers.
     """
     if latent is None:
         found = [layer for layer in model.layers if _ends_in_global_pooling(layer)]
+        found = found or _last_pooling(model)
         wanted = "`model` must have a global pooling layer, or `latent` must name another layer"
     else:
-        found = [layer for layer in model.layers if _is(layer, latent)]
+        found = _search(model, latent, "latent")
         wanted = "`latent` must be a layer of `model`, its name, or None"
     if not found:
         received = getattr(latent, "name", latent)
@@ -170,16 +171,10 @@ def with_latent(model: keras.Model, latent: str | keras.layers.Layer | None = No
         ValueError: if there is no such layer, or it does not output a single tensor.
     """
     layer = find_latent_layer(model, latent)
-    graph = Graph(model)
-    calls = [call for call in graph.calls if call.layer is layer]
-    if not calls or len(calls[-1].outputs) != 1:
-        raise ValueError(
-            f"`latent` must be a layer that is called and gives one tensor. Received: {layer.name}"
-        )
-    outputs = graph.outputs[0]
-    if len(graph.outputs) > 1 or isinstance(getattr(model, "output", None), dict):
-        outputs = keras.tree.pack_sequence_as(model.output, graph.outputs)
-    return keras.Model(graph.input, [outputs, calls[-1].outputs[0]])
+    both = with_outputs_of(model, [layer])
+    if len(keras.tree.flatten(both.output[1])) != 1:
+        raise ValueError(f"`latent` must be a layer that gives one tensor. Received: {layer.name}")
+    return both
 
 
 def check_channels_last(model: keras.Model) -> None:

@@ -55,7 +55,20 @@ def pooled_in_the_output():
     return keras.Model(inputs, layers.GlobalAveragePooling2D(name="latent")(x), name="gapnet")
 
 
-BUILDERS = (sequential, functional, backbone_as_a_layer, pooled_twice, pooled_in_the_output)
+def classifier_as_a_layer():
+    """As a network behind its preprocessing: the pooling is not the nested model's last layer."""
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, functional()(layers.Rescaling(2.0)(inputs)), name="prepared")
+
+
+BUILDERS = (
+    sequential,
+    functional,
+    backbone_as_a_layer,
+    pooled_twice,
+    pooled_in_the_output,
+    classifier_as_a_layer,
+)
 every_model = pytest.mark.parametrize("build", BUILDERS, ids=[f.__name__ for f in BUILDERS])
 
 
@@ -73,7 +86,9 @@ def test_the_latent_is_the_vector_that_the_last_global_pooling_gives(build):
     if build is pooled_in_the_output:
         np.testing.assert_array_equal(latents, outputs)
     else:
-        logits = latents.reshape((3, -1)) @ model.layers[-1].get_weights()[0]
+        head = model.layers[-1]
+        head = head.layers[-1] if build is classifier_as_a_layer else head
+        logits = latents.reshape((3, -1)) @ head.get_weights()[0]
         np.testing.assert_allclose(logits, outputs, rtol=1e-4, atol=1e-5)  # biases are 0 at first
         assert latents.std() > 0
 
