@@ -19,6 +19,11 @@ LAYERS = {
     "blur_reflect": lambda maps, **other: layers.BlurPool2D()(maps),
     "blur_replicate": lambda maps, **other: layers.BlurPool2D(3, 3, "replicate")(maps),
     "blur_zero": lambda maps, **other: layers.BlurPool2D(5, 2, "zero")(maps),
+    "blur_circular": lambda maps, **other: layers.BlurPool2D(5, 2, "circular")(maps),
+    "pad_zeros": lambda maps, **other: layers.Pad2D((1, 2))(maps),
+    "pad_reflect": lambda maps, **other: layers.Pad2D(((1, 0), (2, 3)), "reflect")(maps),
+    "pad_replicate": lambda maps, **other: layers.Pad2D(((1, 0), (2, 3)), "replicate")(maps),
+    "pad_circular": lambda maps, **other: layers.Pad2D(((1, 0), (2, 19)), "circular")(maps),
     "mask": lambda maps, **other: layers.ChannelMask([1])(maps),
     "permutation": lambda maps, **other: layers.ChannelPermutation("fixed", seed=1)(maps),
     "standardization": lambda maps, **other: layers.ImageStandardization((0.5,) * 4, (2.0,) * 4)(

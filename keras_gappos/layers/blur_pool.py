@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_gappos.arguments import Tensor, integer, one_of
+from keras_gappos.layers.borders import border_sources
 from keras_gappos.layers.data_format import (
     from_channels_last,
     shape_from_channels_last,
@@ -17,7 +18,7 @@ from keras_gappos.layers.data_format import (
     to_channels_last,
 )
 
-PADDINGS = ("reflect", "replicate", "zero")
+PADDINGS = ("reflect", "replicate", "zero", "circular")
 
 
 @keras.saving.register_keras_serializable(package="keras_gappos")
@@ -36,7 +37,8 @@ class BlurPool2D(keras.layers.Layer):
         kernel_size: taps of the kernel along each axis, 1 (no blur) to 7.
         strides: step in pixels along both axes, at least 1.
         padding: `"reflect"` mirrors the map without repeating its border pixels, `"replicate"`
-            repeats the border pixels, `"zero"` pads with zeros.
+            repeats the border pixels, `"zero"` pads with zeros, `"circular"` continues with the
+            opposite side.
         data_format: `"channels_last"` or `"channels_first"`: the order of the axes. Defaults to
             `keras.config.image_data_format()`.
 
@@ -101,21 +103,11 @@ class BlurPool2D(keras.layers.Layer):
         matrix = 0.0
         for i in range(self.kernel_size):
             tap = math.comb(self.kernel_size - 1, i) / 2 ** (self.kernel_size - 1)
-            source = self._source(centers + (i - before), length)
+            source = centers + (i - before)
+            if self.padding != "zero":
+                source = border_sources(source, length, self.padding)
             matrix += tap * ops.cast(ops.equal(source, pixels), dtype)
         return matrix
-
-    def _source(self, positions, length):
-        """The index of the source pixel of each position; out of range for zero padding."""
-        if self.padding == "replicate":
-            return ops.clip(positions, 0, length - 1)
-        if self.padding == "reflect":
-            # By operators: Keras' functions convert whole numbers by `floatx`.
-            period = 2 * length - 2 + 1 // length  # at least 1
-            # Of numbers that are not negative: remainders in ONNX differ for those.
-            positions = (positions + self.kernel_size * period) % period
-            return ops.minimum(positions, period - positions)
-        return positions
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """The input's shape with `ceil(height / strides)` and `ceil(width / strides)`."""

@@ -11,10 +11,18 @@ import numpy as np
 from keras import ops
 
 from keras_gappos.arguments import Tensor, integer, one_of
+from keras_gappos.layers.borders import border_sources
 from keras_gappos.layers.data_format import require_channels_last
 from keras_gappos.layers.seed_generator import SeedGenerator
 
-FILL_MODES = ("constant", "nearest", "reflect", "wrap")
+# fill mode, in the words of Keras' augmentation layers -> border, in those of padding
+_BORDERS = {
+    "constant": "replicate",
+    "nearest": "replicate",
+    "reflect": "symmetric",
+    "wrap": "circular",
+}
+FILL_MODES = tuple(_BORDERS)
 
 
 def shift_images(
@@ -78,13 +86,7 @@ def _shift(xp, shape, images, offsets, fill_mode, fill_value):
 def _sources(xp, offsets, length, fill_mode):
     """The source index of each pixel of an axis, and whether it exists; `(batch, length)`."""
     wanted = xp.subtract(xp.arange(length, dtype="int32")[None, :], offsets)
-    # By operators: Keras' functions convert whole numbers by `floatx`.
-    if fill_mode == "wrap":
-        return wanted % length, None
-    if fill_mode == "reflect":
-        phase = wanted % (2 * length)
-        return xp.minimum(phase, 2 * length - 1 - phase), None
-    source = xp.clip(wanted, 0, length - 1)
+    source = border_sources(wanted, length, _BORDERS[fill_mode], xp)
     return source, xp.equal(source, wanted)
 
 

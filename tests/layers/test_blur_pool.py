@@ -10,7 +10,8 @@ from scipy.special import binom
 from keras_gappos.layers import BlurPool2D
 from tests.layers.layer_checks import functional_model, run_layer_test, to_numpy
 
-PADDINGS = {"reflect": "reflect", "replicate": "edge", "zero": "constant"}  # in NumPy's words
+# in NumPy's words
+PADDINGS = {"reflect": "reflect", "replicate": "edge", "zero": "constant", "circular": "wrap"}
 
 
 def blur_pool(images, kernel_size=4, strides=2, padding="reflect"):
@@ -81,7 +82,7 @@ def test_equals_padding_and_correlation_of_scipy(size, kernel_size, strides, pad
     level=st.integers(-8, 8),
     size=st.tuples(st.integers(4, 9), st.integers(4, 9)),
     kernel_size=st.integers(2, 7),
-    padding=st.sampled_from(["reflect", "replicate"]),
+    padding=st.sampled_from(["reflect", "replicate", "circular"]),
 )
 def test_keeps_what_is_even_and_removes_what_alternates(level, size, kernel_size, padding):
     layer = BlurPool2D(kernel_size, padding=padding)
@@ -173,8 +174,8 @@ def test_a_map_too_small_to_reflect_is_rejected_with_a_remedy(kernel_size, least
         layer(call(np.zeros((1, 9, least - 1, 1))))
 
 
-@pytest.mark.parametrize("padding", ["replicate", "zero"])
+@pytest.mark.parametrize("padding", ["replicate", "zero", "circular"])
 def test_the_other_paddings_take_a_single_pixel(padding):
     x = np.full((1, 1, 1, 1), 64.0)
-    expected = 64 if padding == "replicate" else 9
+    expected = 9 if padding == "zero" else 64
     assert to_numpy(BlurPool2D(padding=padding)(x)).item() == expected

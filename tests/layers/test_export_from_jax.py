@@ -8,7 +8,14 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX's 
 
 
 @pytest.mark.parametrize(
-    "layer", [layers.BlurPool2D(), layers.AdaptivePolyphasePool2D(), layers.ResizeLike()]
+    "layer",
+    [
+        layers.AdaptivePolyphasePool2D(),
+        layers.BlurPool2D(),
+        layers.Pad2D(2, "reflect"),
+        layers.Pad2D((2, 9), "circular"),
+        layers.ResizeLike(),
+    ],
 )
 def test_a_layer_of_unknown_size_exports_a_saved_model(layer, tmp_path):
     tf = pytest.importorskip("tensorflow", reason="Keras writes SavedModels by it")

@@ -17,12 +17,17 @@ LAYERS = {
     "AdaptivePolyphasePool2D by l3": lambda **k: layers.AdaptivePolyphasePool2D(4, 3, **k),
     "BlurPool2D reflect": lambda **k: layers.BlurPool2D(**k),
     "BlurPool2D replicate": lambda **k: layers.BlurPool2D(3, 3, "replicate", **k),
+    "BlurPool2D circular": lambda **k: layers.BlurPool2D(5, 2, "circular", **k),
     "BlurPool2D zero": lambda **k: layers.BlurPool2D(3, 3, "zero", **k),
     "ChannelMask": lambda **k: layers.ChannelMask([1], **k),
     "ChannelPermutation fixed": lambda **k: layers.ChannelPermutation("fixed", seed=1, **k),
     "ChannelPermutation batch": lambda **k: layers.ChannelPermutation("batch", seed=1, **k),
     "ChannelPermutation sample": lambda **k: layers.ChannelPermutation("sample", seed=1, **k),
     "GridPlacement": lambda **k: layers.GridPlacement(2, **k),
+    "Pad2D zeros": lambda **k: layers.Pad2D((1, 2), **k),
+    "Pad2D reflect": lambda **k: layers.Pad2D(((0, 2), (3, 1)), "reflect", **k),
+    "Pad2D replicate": lambda **k: layers.Pad2D(((0, 2), (3, 1)), "replicate", **k),
+    "Pad2D circular": lambda **k: layers.Pad2D(((0, 7), (9, 1)), "circular", **k),
     "RandomShift constant": lambda **k: layers.RandomShift(2, "constant", 3.0, seed=1, **k),
     "RandomShift nearest": lambda **k: layers.RandomShift(2, "nearest", seed=1, **k),
     "RandomShift reflect": lambda **k: layers.RandomShift(2, "reflect", seed=1, **k),
@@ -90,7 +95,8 @@ def test_channels_first_is_followed_or_refused(name):
     inputs = [X, *more_inputs(name)]
     expected = to_numpy(outputs(LAYERS[name](), *inputs))
     keras.config.set_image_data_format("channels_first")
-    if not name.startswith(("AdaptivePolyphasePool2D", "BlurPool2D", "ChannelPermutation")):
+    followers = ("AdaptivePolyphasePool2D", "BlurPool2D", "ChannelPermutation", "Pad2D")
+    if not name.startswith(followers):
         with pytest.raises(ValueError, match=r"takes images .*set_image_data_format"):
             LAYERS[name]()
         return
