@@ -9,7 +9,8 @@ from keras import layers
 
 from keras_gappos.arguments import integer, one_of
 from keras_gappos.layers import ResizeLike
-from keras_gappos.models.resnet import backbone, batch_norm, conv
+from keras_gappos.models.blocks import batch_norm, conv
+from keras_gappos.models.resnet import backbone
 
 # output stride -> rates of the dilated branches, which cover the same area of the image
 RATES = {8: (12, 24, 36), 16: (6, 12, 18)}
@@ -22,6 +23,7 @@ def deeplabv3(
     width: int = 64,
     output_stride: int = 16,
     stem: str = "imagenet",
+    padding: str = "zeros",
 ) -> keras.Model:
     """Builds a DeepLabv3 on a ResNet.
 
@@ -42,6 +44,9 @@ def deeplabv3(
             12, 24, 36 for 8 and 6, 12, 18 for 16. A branch whose rate exceeds the map sees one
             pixel at a time.
         stem: as in `resnet`; "cifar" requires `output_stride=8`.
+        padding: as in `resnet`, of all convolutions; "reflect" requires a feature map larger than
+            the largest dilation rate. The interpolation to the size of the images repeats the
+            border's pixels, whatever the padding.
 
     Returns:
         A Functional `keras.Model` from images `(batch, height, width, channels)` to float32 logits
@@ -63,11 +68,13 @@ def deeplabv3(
     """
     num_classes = integer("num_classes", num_classes, 1)
     rates = RATES[one_of("output_stride", output_stride, RATES)]
-    inputs, features = backbone(depth, input_shape, width, stem, output_stride=output_stride)
+    inputs, features = backbone(
+        depth, input_shape, width, stem, output_stride=output_stride, padding=padding
+    )
     features = layers.Identity(name="features")(features)
-    x = _spatial_pyramid(features, 4 * width, rates)
+    x = _spatial_pyramid(features, 4 * width, rates, padding)
     x = layers.Dropout(0.1, name="aspp_dropout")(x)
-    x = _conv_block(x, 4 * width, 3, "head")
+    x = _conv_block(x, 4 * width, 3, "head", padding=padding)
     classify = layers.Conv2D(
         num_classes, 1, data_format="channels_last", dtype="float32", name="class_conv"
     )
@@ -75,11 +82,11 @@ def deeplabv3(
     return keras.Model(inputs, outputs, name=f"deeplabv3_resnet{depth}")
 
 
-def _spatial_pyramid(features, channels, rates):
+def _spatial_pyramid(features, channels, rates, padding):
     """Atrous spatial pyramid pooling: context at several distances around each pixel."""
     branches = [_conv_block(features, channels, 1, "aspp0")]
     for index, rate in enumerate(rates, start=1):
-        branches.append(_conv_block(features, channels, 3, f"aspp{index}", rate))
+        branches.append(_conv_block(features, channels, 3, f"aspp{index}", rate, padding))
     pooled = layers.GlobalAveragePooling2D(data_format="channels_last", name="latent")(features)
     pooled = layers.Reshape((1, 1, features.shape[-1]), name="aspp4_reshape")(pooled)
     pooled = _conv_block(pooled, channels, 1, "aspp4")
@@ -88,7 +95,7 @@ def _spatial_pyramid(features, channels, rates):
     return _conv_block(x, channels, 1, "aspp_project")
 
 
-def _conv_block(x, channels, kernel_size, name, dilation=1):
-    x = conv(x, channels, kernel_size, 1, f"{name}_conv", dilation)
+def _conv_block(x, channels, kernel_size, name, dilation=1, padding="zeros"):
+    x = conv(x, channels, kernel_size, 1, f"{name}_conv", dilation, padding)
     x = batch_norm(x, f"{name}_bn")
     return layers.ReLU(name=f"{name}_relu")(x)

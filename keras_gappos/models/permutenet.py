@@ -20,6 +20,7 @@ def permutenet(
     permute_at: str = "pool",
     mode: str = "batch",
     seed: int | None = None,
+    padding: str = "zeros",
 ) -> keras.Model:
     """Builds a PermuteNet: a ResNet with one `ChannelPermutation`.
 
@@ -35,6 +36,8 @@ def permutenet(
             `"pool"`, after global pooling.
         mode: `"batch"` (the paper's), `"sample"` or `"fixed"`, as in `ChannelPermutation`.
         seed: integer, or `None` for different permutations at each construction.
+        padding: `"zeros"` (the paper's), `"reflect"`, `"replicate"` or `"circular"`, as in
+            `Pad2D`.
 
     Returns:
         A Functional `keras.Model` from images to logits `(batch, num_outputs)`; its pooling layer
@@ -55,7 +58,12 @@ def permutenet(
     one_of("permute_at", permute_at, PLACES)
     permutation = ChannelPermutation(mode, "channels_last", seed, name="permutation")
     inputs, features = backbone(
-        depth, input_shape, width, stem="canvas", inserts={permute_at: permutation}
+        depth,
+        input_shape,
+        width,
+        stem="canvas",
+        inserts={permute_at: permutation},
+        padding=padding,
     )
     latent = layers.GlobalAveragePooling2D(data_format="channels_last", name="latent")(features)
     if permute_at == "pool":

@@ -8,8 +8,9 @@ import keras
 from keras import layers
 
 from keras_gappos.arguments import integer, one_of
-from keras_gappos.layers import AdaptivePolyphasePool2D, BlurPool2D
 from keras_gappos.layers.data_format import require_channels_last
+from keras_gappos.layers.pad import MODES as PADDINGS
+from keras_gappos.models.blocks import Blocks
 
 # depth -> (blocks in each stage, kind of block)
 DEPTHS = {
@@ -19,7 +20,8 @@ DEPTHS = {
 }
 # stem -> (kernel size, stride, whether a max pool of stride 2 follows)
 STEMS = {"cifar": (3, 1, False), "canvas": (7, 2, False), "imagenet": (7, 2, True)}
-DOWNSAMPLINGS = ("stride", "blur", "polyphase")
+# downsampling -> taps of its blur by default; 1 is no blur
+DOWNSAMPLINGS = {"stride": 1, "blur": 4, "polyphase": 1}
 PLACES = ("stem", "stage1", "stage2", "stage3", "stage4", "pool")
 
 
@@ -30,6 +32,8 @@ def resnet(
     width: int = 64,
     stem: str = "cifar",
     downsampling: str = "stride",
+    padding: str = "zeros",
+    blur_kernel: int | None = None,
 ) -> keras.Model:
     """Builds a ResNet classifier.
 
@@ -43,20 +47,33 @@ def resnet(
         downsampling: how the max pool and the stages halve the feature map. `"stride"`: with
             strides; `"blur"`: with a `BlurPool2D` after a 2x2 max pool or stride-1 convolution;
             `"polyphase"`: with an `AdaptivePolyphasePool2D` there, the shortcut on the main path's
-            grid. The stem's convolution keeps its stride. The weights of all three have the same
-            order, names and shapes.
+            grid. The stem's convolution keeps its stride.
+        padding: how convolutions and pools pad: `"zeros"`, `"reflect"`, `"replicate"` or
+            `"circular"`, as in `Pad2D`. Blurs reflect where the convolutions pad with zeros.
+        blur_kernel: taps of the blur along each axis, 1 (none) to 7. `None` is 4 for "blur" and 1
+            for "polyphase", where 2, 3 or 5 make the authors' APS-2, APS-3 and APS-5. "stride" has
+            no blur.
+
+    The weights have the same order, names and shapes whatever the downsampling and padding.
 
     Returns:
         A Functional `keras.Model` from images `(batch, height, width, channels)` to logits
         `(batch, num_classes)`. The globally pooled vector is its layer `"latent"`.
 
     Raises:
-        ValueError: for an invalid argument; with "blur", for images so small that a map to halve is
-            below 3x3.
+        ValueError: for an invalid argument; for images so small that a map is too small to reflect:
+            below 3x3 before a blur of 4 taps, or below 2x2 before a convolution.
 
-    Padding is symmetric, as in PyTorch: 1 pixel on each side for 3x3 kernels, 3 for 7x7. It is with
-    zeros, so "polyphase" is invariant to circular shifts only where its convolutions do not reach
-    the border.
+    Padding is symmetric, as in PyTorch: 1 pixel on each side for 3x3 kernels, 3 for 7x7.
+
+    With `padding="circular"`, "polyphase" is exactly invariant to circular shifts of the image: the
+    logits differ by rounding alone. It is not
+
+    - with another padding, whose border does not move with the image;
+    - if the network's stride, 8 for the stem "cifar", does not divide both sides of the image;
+    - with the stems "canvas" and "imagenet" for odd shifts, since their convolution has a stride;
+    - if two polyphase components have norms that are equal up to rounding but other contents, which
+      is likely in float16 and bfloat16, and rare in float32.
 
     Example:
         >>> model = keras_gappos.models.resnet(18, (32, 32, 3), num_classes=10, width=16)
@@ -67,7 +84,9 @@ def resnet(
     Dokmanic, arXiv 2011.14214.
     """
     num_classes = integer("num_classes", num_classes, 1)
-    inputs, features = backbone(depth, input_shape, width, stem, downsampling)
+    inputs, features = backbone(
+        depth, input_shape, width, stem, downsampling, padding=padding, blur_kernel=blur_kernel
+    )
     latent = layers.GlobalAveragePooling2D(data_format="channels_last", name="latent")(features)
     outputs = layers.Dense(num_classes, dtype="float32", name="logits")(latent)
     return keras.Model(inputs, outputs, name=f"resnet{depth}")
@@ -81,11 +100,13 @@ def backbone(
     downsampling: str = "stride",
     inserts: dict[str, keras.layers.Layer] | None = None,
     output_stride: int | None = None,
+    padding: str = "zeros",
+    blur_kernel: int | None = None,
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Builds a ResNet up to its last feature map.
 
     Args:
-        depth, input_shape, width, stem, downsampling: as in `resnet`.
+        depth, input_shape, width, stem, downsampling, padding, blur_kernel: as in `resnet`.
         inserts: dictionary from a place, `"stem"` or `"stage1"` to `"stage4"`, to a layer to apply
             to its output.
         output_stride: image pixels per feature pixel along each axis: a power of 2 from the stem's
@@ -100,24 +121,25 @@ def backbone(
     Raises:
         ValueError: for an invalid argument.
     """
-    _check(depth, input_shape, stem, downsampling)
+    _check(depth, input_shape, stem, downsampling, padding)
     width = integer("width", width, 1)
     inserts = inserts or {}
     dilations = _dilations(stem, output_stride)
+    parts = Blocks(downsampling, padding, _blur_kernel(blur_kernel, downsampling))
     blocks, kind = DEPTHS[depth]
-    block = {"basic": _basic_block, "bottleneck": _bottleneck_block}[kind]
+    block = getattr(parts, kind)
 
     inputs = keras.Input(input_shape, name="images")
-    x = _apply(inserts.get("stem"), _stem(inputs, width, stem, downsampling))
+    x = _apply(inserts.get("stem"), parts.stem(inputs, width, *STEMS[stem]))
     dilation = 1
     for stage, count in enumerate(blocks, start=1):
         before, dilation = dilation, dilations[stage - 1]
-        halve = downsampling if stage > 1 and dilation == before else None
+        halve = stage > 1 and dilation == before
         for index in range(1, count + 1):
             x = block(
                 x,
                 width * 2 ** (stage - 1),
-                halve if index == 1 else None,
+                halve and index == 1,
                 (before if index == 1 else dilation, dilation),
                 f"stage{stage}_block{index}_",
             )
@@ -139,118 +161,22 @@ def _dilations(stem, output_stride):
     return [max(1, stride // output_stride) for stride in strides]
 
 
-def _stem(x, width, stem, downsampling):
-    kernel_size, strides, max_pool = STEMS[stem]
-    x = conv(x, width, kernel_size, strides, "stem_conv")
-    x = batch_norm(x, "stem_bn")
-    x = layers.ReLU(name="stem_relu")(x)
-    return _max_pool(x, downsampling) if max_pool else x
-
-
-def _max_pool(x, downsampling):
-    if downsampling == "stride":
-        # Padding with zeros is safe: after a ReLU, nothing is negative.
-        x = layers.ZeroPadding2D(1, data_format="channels_last", name="stem_pool_pad")(x)
-        return layers.MaxPooling2D(3, 2, data_format="channels_last", name="stem_pool")(x)
-    # As in the authors' code: Zhang's max pool is not padded and drops a row and a column before
-    # the blur; Chaman and Dokmanic's keeps the size, which invariance to circular shifts requires.
-    padding = "valid" if downsampling == "blur" else "same"
-    x = layers.MaxPooling2D(2, 1, padding, data_format="channels_last", name="stem_pool")(x)
-    return _pool(x, x, downsampling, "stem_")
-
-
-def _basic_block(x, channels, halve, dilations, name):
-    y = conv(x, channels, 3, _strides(halve), f"{name}conv1", dilations[0])
-    y = batch_norm(y, f"{name}bn1")
-    y = grid = layers.ReLU(name=f"{name}relu1")(y)
-    y = _pool(y, grid, halve, name)
-    y = conv(y, channels, 3, 1, f"{name}conv2", dilations[1])
-    y = batch_norm(y, f"{name}bn2")
-    y = layers.Add(name=f"{name}add")([y, _shortcut(x, channels, halve, grid, name)])
-    return layers.ReLU(name=f"{name}relu2")(y)
-
-
-def _bottleneck_block(x, channels, halve, dilations, name):
-    y = conv(x, channels, 1, 1, f"{name}conv1")
-    y = batch_norm(y, f"{name}bn1")
-    y = layers.ReLU(name=f"{name}relu1")(y)
-    y = conv(y, channels, 3, _strides(halve), f"{name}conv2", dilations[0])
-    y = batch_norm(y, f"{name}bn2")
-    y = grid = layers.ReLU(name=f"{name}relu2")(y)
-    y = _pool(y, grid, halve, name)
-    y = conv(y, 4 * channels, 1, 1, f"{name}conv3")
-    y = batch_norm(y, f"{name}bn3")
-    y = layers.Add(name=f"{name}add")([y, _shortcut(x, 4 * channels, halve, grid, name)])
-    return layers.ReLU(name=f"{name}relu3")(y)
-
-
-def _shortcut(x, channels, halve, grid, name):
-    if not halve and x.shape[-1] == channels:
-        return x
-    if halve == "stride":
-        # Equal to a 1x1 convolution of stride 2, whose gradient corrupts the heap on TensorFlow
-        # 2.21's CPU (oneDNN) for some batch sizes.
-        pick = layers.AveragePooling2D(
-            1, 2, data_format="channels_last", name=f"{name}shortcut_pick"
-        )
-        x = pick(x)
-    x = _pool(x, grid, halve, f"{name}shortcut_")
-    x = conv(x, channels, 1, 1, f"{name}shortcut_conv")
-    return batch_norm(x, f"{name}shortcut_bn")
-
-
-def _strides(halve):
-    return 2 if halve == "stride" else 1
-
-
-def _pool(x, grid, halve, name):
-    """Halves `x` unless a stride does; "polyphase" chooses its grid by the norms in `grid`."""
-    if halve == "blur":
-        return BlurPool2D(name=f"{name}blur")(x)
-    if halve == "polyphase":
-        return AdaptivePolyphasePool2D(name=f"{name}polyphase")(x, reference=grid)
-    return x
-
-
-def conv(
-    x: keras.KerasTensor,
-    channels: int,
-    kernel_size: int,
-    strides: int,
-    name: str,
-    dilation: int = 1,
-) -> keras.KerasTensor:
-    """A convolution without bias, padded as in PyTorch; `strides` or `dilation` must be 1."""
-    padding = "same"
-    if strides > 1 and kernel_size > 1:
-        # "same" would pad an even-sized map on one side only; PyTorch pads both.
-        pad = layers.ZeroPadding2D(
-            kernel_size // 2, data_format="channels_last", name=f"{name}_pad"
-        )
-        x, padding = pad(x), "valid"
-    return layers.Conv2D(
-        channels,
-        kernel_size,
-        strides,
-        padding,
-        data_format="channels_last",
-        dilation_rate=dilation,
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=name,
-    )(x)
-
-
-def batch_norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """A batch normalization with PyTorch's momentum and epsilon."""
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
-
-
 def _apply(layer, x):
     return x if layer is None else layer(x)
 
 
-def _check(depth, input_shape, stem, downsampling):
+def _blur_kernel(taps, downsampling):
+    if taps is None:
+        return DOWNSAMPLINGS[downsampling]
+    if downsampling == "stride":
+        raise ValueError(
+            "`blur_kernel` must be None for downsampling='stride', which does not blur. "
+            f"Received: blur_kernel={taps!r}"
+        )
+    return integer("blur_kernel", taps, 1, below=8)
+
+
+def _check(depth, input_shape, stem, downsampling, padding):
     require_channels_last("keras_gappos.models")
     one_of("depth", depth, DEPTHS)
     if not isinstance(input_shape, (tuple, list)) or len(input_shape) != 3 or not input_shape[-1]:
@@ -260,3 +186,4 @@ def _check(depth, input_shape, stem, downsampling):
         )
     one_of("stem", stem, STEMS)
     one_of("downsampling", downsampling, DOWNSAMPLINGS)
+    one_of("padding", padding, PADDINGS)

@@ -6,12 +6,20 @@ import pytest
 from keras import layers, ops
 from scipy.signal import correlate2d
 
-from keras_gappos.models import gapnet, permutenet, resnet
+from keras_gappos.models import deeplabv3, gapnet, permutenet, resnet
 from tests.layers.test_adaptive_polyphase_pool import polyphase_pool
 from tests.layers.test_blur_pool import blur_pool
 
-# How "blur" and "polyphase" halve a map, the second by its norms on a grid.
-POOLS = {"blur": lambda x, grid: blur_pool(x), "polyphase": polyphase_pool}
+BORDERS = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def halve(x, grid, downsampling, padding, blur_kernel):
+    """How "blur" and "polyphase" halve a map, the second by its norms on a grid."""
+    border = "reflect" if padding == "zeros" else padding
+    if downsampling == "blur":
+        return blur_pool(x, blur_kernel or 4, padding=border)
+    x, grid = (blur_pool(maps, blur_kernel or 1, 1, border) for maps in (x, grid))
+    return polyphase_pool(x, grid)
 
 
 def randomized(model, seed=0):
@@ -39,14 +47,20 @@ class PyTorchResNet:
     Where there is a `downsampling` other than "stride": what its authors put in PyTorch.
     """
 
-    def __init__(self, model, downsampling="stride"):
+    def __init__(self, model, downsampling="stride", padding="zeros", blur_kernel=None):
         self.model = model
         self.downsampling = downsampling
-        self.pool = POOLS.get(downsampling)
+        self.padding = padding
+        self.pool = None
+        if downsampling != "stride":
+            self.pool = functools.partial(
+                halve, downsampling=downsampling, padding=padding, blur_kernel=blur_kernel
+            )
 
     def conv(self, x, name, stride=1, padding=0):
         (kernel,) = self.model.get_layer(name).get_weights()
-        x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        sides = (padding, padding)
+        x = np.pad(x, ((0, 0), sides, sides, (0, 0)), BORDERS[self.padding])
         images = [
             np.stack(
                 [
@@ -74,10 +88,12 @@ class PyTorchResNet:
 
     def max_pool(self, x):
         # Size, stride and padding before and after: 3, 2, (1, 1) or with a pool behind 2, 1 and
-        # Zhang's none or as many as keep the size.
+        # Zhang's none (but circular) or as many as keep the size.
         sides = {"stride": (1, 1), "blur": (0, 0), "polyphase": (0, 1)}[self.downsampling]
+        sides = (0, 1) if self.pool and self.padding == "circular" else sides
         size, stride = (2, 1) if self.pool else (3, 2)
-        x = np.pad(x, ((0, 0), sides, sides, (0, 0)), constant_values=-np.inf)
+        fill = {"constant_values": -np.inf} if self.padding == "zeros" else {}
+        x = np.pad(x, ((0, 0), sides, sides, (0, 0)), BORDERS[self.padding], **fill)
         windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))
         x = windows[:, ::stride, ::stride].max((-2, -1))
         return self.pool(x, x) if self.pool else x
@@ -169,9 +185,62 @@ def test_whole_network_equals_that_of_the_authors(downsampling):
     assert_close(ops.convert_to_numpy(model(x)), expected)
 
 
+@pytest.mark.parametrize(
+    "downsampling, padding, blur_kernel",
+    [
+        ("stride", "circular", None),
+        ("stride", "reflect", None),
+        ("blur", "circular", 5),
+        ("blur", "replicate", 3),
+        ("polyphase", "circular", None),
+        ("polyphase", "circular", 3),
+        ("polyphase", "reflect", 2),
+        ("polyphase", "zeros", 3),
+    ],
+)
+def test_everything_pads_and_blurs_as_asked(downsampling, padding, blur_kernel):
+    how = (downsampling, padding, blur_kernel)
+    model = randomized(resnet(18, (38, 45, 3), 5, 2, "imagenet", *how))
+    x = images(1, 38, 45, 3)
+    reference = PyTorchResNet(model, *how)
+    expected = reference.logits(x, "imagenet", (2, 2, 2, 2), kernels=(3, 3))
+    assert_close(ops.convert_to_numpy(model(x)), expected)
+
+
 @functools.cache
 def narrow(depth, stem, downsampling):
     return resnet(depth, (224, 160, 3), 5, 2, stem, downsampling)
+
+
+def weights_of(model):
+    return [(w.path, tuple(w.shape), w.dtype) for w in model.weights]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda **k: resnet(18, (32, 32, 3), 5, width=2, **k),
+        lambda **k: resnet(50, (64, 64, 3), 5, 2, "imagenet", "polyphase", **k),
+        lambda **k: resnet(18, (64, 64, 3), 5, 2, "imagenet", "blur", **k),
+        lambda **k: gapnet((32, 32, 3), 5, width=2, **k),
+        lambda **k: permutenet((32, 32, 3), 5, width=2, mode="fixed", **k),
+        lambda **k: deeplabv3((None, None, 3), 5, 18, 2, **k),
+    ],
+)
+def test_all_paddings_have_the_same_weights_and_no_other_padding(build):
+    expected = weights_of(build())
+    for padding in ("reflect", "circular"):
+        model = build(padding=padding)
+        assert weights_of(model) == expected
+        configs = [layer.get_config() for layer in model.layers]
+        wide = [config for config in configs if config.get("kernel_size", 1) not in (1, (1, 1))]
+        assert {config["padding"] for config in wide} <= {"valid", padding}
+        assert {config["mode"] for config in configs if "_pad" in config["name"]} == {padding}
+
+
+def test_a_blur_before_the_polyphase_pool_adds_no_weights():
+    model = resnet(50, (64, 64, 3), 5, 2, "imagenet", "polyphase", blur_kernel=5)
+    assert weights_of(model) == weights_of(narrow(50, "imagenet", "polyphase"))
 
 
 @pytest.mark.parametrize("depth, stem", [(18, "cifar"), (50, "imagenet")])
@@ -180,7 +249,7 @@ def test_all_downsamplings_have_the_same_weights_and_sizes(depth, stem):
     ends = ["stage1_block1_add", "stage2_block1_add", "stage3_block1_add", "stage4_block1_add"]
     stride, blur, polyphase = (
         (
-            [(w.path, tuple(w.shape), w.dtype) for w in model.weights],
+            weights_of(model),
             [model.get_layer(name).output.shape for name in ends],
         )
         for model in models
@@ -311,6 +380,19 @@ def test_a_model_of_unknown_size_equals_one_of_known_size():
         (
             {"downsampling": "blur", "input_shape": (40, 8, 3)},
             r"'stage4_block1_blur' reflects .* at least 3x3 .* Received: 10x2. Give .* larger",
+        ),
+        ({"padding": "zero"}, r"`padding` must be one of .*'zero'. Did you mean 'zeros'\?"),
+        (
+            {"padding": "reflect", "input_shape": (40, 8, 3)},
+            r"'stage4_block1_conv2_pad' reflects .* Received: 5x1 .*mode='replicate'",
+        ),
+        (
+            {"blur_kernel": 3},
+            "`blur_kernel` must be None for downsampling='stride'.* blur_kernel=3",
+        ),
+        (
+            {"downsampling": "polyphase", "blur_kernel": 8},
+            r"`blur_kernel` must be an integer in \[1, 8\).*blur_kernel=8",
         ),
     ],
 )
