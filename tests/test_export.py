@@ -20,6 +20,7 @@ LAYERS = {
     "blur_replicate": lambda maps, **other: layers.BlurPool2D(3, 3, "replicate")(maps),
     "blur_zero": lambda maps, **other: layers.BlurPool2D(5, 2, "zero")(maps),
     "blur_circular": lambda maps, **other: layers.BlurPool2D(5, 2, "circular")(maps),
+    "learned_polyphase": lambda maps, **other: layers.LearnablePolyphasePool2D()(maps),
     "pad_zeros": lambda maps, **other: layers.Pad2D((1, 2))(maps),
     "pad_reflect": lambda maps, **other: layers.Pad2D(((1, 0), (2, 3)), "reflect")(maps),
     "pad_replicate": lambda maps, **other: layers.Pad2D(((1, 0), (2, 3)), "replicate")(maps),

@@ -6,6 +6,7 @@ from keras_gappos.layers.channel_mask import ChannelMask
 from keras_gappos.layers.channel_permutation import ChannelPermutation
 from keras_gappos.layers.grid_placement import GridPlacement, place_on_grid
 from keras_gappos.layers.image_standardization import ImageStandardization
+from keras_gappos.layers.learnable_polyphase_pool import LearnablePolyphasePool2D
 from keras_gappos.layers.pad import Pad2D
 from keras_gappos.layers.random_shift import RandomShift, shift_images
 from keras_gappos.layers.resize_like import ResizeLike
@@ -17,6 +18,7 @@ __all__ = [
     "ChannelPermutation",
     "GridPlacement",
     "ImageStandardization",
+    "LearnablePolyphasePool2D",
     "Pad2D",
     "RandomShift",
     "ResizeLike",

@@ -9,12 +9,14 @@ import keras
 from keras import ops
 
 from keras_gappos.arguments import Tensor, integer
-from keras_gappos.layers.data_format import (
-    from_channels_last,
-    shape_from_channels_last,
-    shape_to_channels_last,
-    standardize_data_format,
-    to_channels_last,
+from keras_gappos.layers.data_format import from_channels_last, standardize_data_format
+from keras_gappos.layers.polyphase import (
+    check_map,
+    check_same_size,
+    extended_map,
+    first_of_largest,
+    pooled_shape,
+    take_polyphase,
 )
 
 
@@ -63,51 +65,6 @@ def _power_of_two(largest):
         # In this order NaN counts as large.
         factor = factor * ops.where(scaled <= 2.0 ** (2 * step // 3), up, one * 2.0**-step)
     return factor
-
-
-def first_of_largest(norms: Tensor) -> Tensor:
-    """Returns the index of the largest norm of each sample, int32 `(batch,)`.
-
-    Infinity and NaN count as largest. Of equal norms, the first is taken.
-
-    Args:
-        norms: tensor `(batch, strides**2)` of `polyphase_norms`.
-    """
-    # Not an argmax of floats, for which Keras needs operations on bits that ONNX and LiteRT lack.
-    rank = ops.cast(ops.equal(norms, ops.max(norms, axis=-1, keepdims=True)), "int32")
-    rank = rank + 2 * ops.cast(ops.logical_not(norms < math.inf), "int32")
-    return ops.argmax(rank, axis=-1)
-
-
-def take_polyphase(features: Tensor, choice: Tensor, strides: int) -> Tensor:
-    """Returns the chosen polyphase component of each sample.
-
-    Args:
-        features: tensor `(batch, height, width, channels)`, height and width divisible by
-            `strides`.
-        choice: integer tensor `(batch,)`, the index of the component that each sample keeps, in
-            the order of `polyphase_norms`.
-        strides: step of the components in pixels, at least 1.
-
-    Returns:
-        Tensor `(batch, height / strides, width / strides, channels)` with the dtype of `features`.
-    """
-    _, height, width, channels = ops.shape(features)
-    height, width = height // strides, width // strides
-    x = ops.reshape(features, (-1, height, strides, strides * width * channels))
-    x = _select(x, choice // strides, strides)
-    x = ops.reshape(x, (-1, height * width, strides, channels))
-    x = _select(x, choice % strides, strides)
-    return ops.reshape(x, (-1, height, width, channels))
-
-
-def _select(x, index, count):
-    """`x[n, :, index[n]]` for each sample n; `count` is the size of that axis."""
-    # A gather, whose gradient scatters, is slower on CPUs, and mixes the shards of a batch in JAX.
-    chosen, *others = ops.unstack(x, count, axis=2)
-    for i, other in enumerate(others, 1):
-        chosen = ops.where(ops.equal(index, i)[:, None, None], other, chosen)
-    return chosen
 
 
 @keras.saving.register_keras_serializable(package="keras_gappos")
@@ -167,53 +124,25 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
     def call(self, inputs: Tensor, reference: Tensor | None = None) -> Tensor:
         """Returns the component of each sample with the largest norm in `reference`."""
         self._check(inputs, reference)
-        inputs = self._complete(ops.convert_to_tensor(inputs))
-        reference = inputs if reference is None else self._complete(reference)
-        norms = polyphase_norms(reference, self.strides, float(self.norm))
+        inputs = extended_map(inputs, self.strides, self.data_format)
+        grid = inputs
+        if reference is not None:
+            grid = extended_map(reference, self.strides, self.data_format)
+        norms = polyphase_norms(grid, self.strides, float(self.norm))
         pooled = take_polyphase(inputs, first_of_largest(norms), self.strides)
         return from_channels_last(pooled, self.data_format)
 
-    def _complete(self, x):
-        """The map, channels last, extended with its start until `strides` divides its sides."""
-        x = to_channels_last(x, self.data_format)
-        _, height, width, _ = ops.shape(x)
-        # Not -n % strides: ONNX has other remainders below 0, and JAX cannot tell that it divides.
-        step = self.strides
-        rows, columns = ((n + step - 1) // step * step - n for n in (height, width))
-        if not (isinstance(rows, int) and rows == 0):
-            x = ops.concatenate([x, x[:, :rows]], axis=1)
-        if not (isinstance(columns, int) and columns == 0):
-            x = ops.concatenate([x, x[:, :, :columns]], axis=2)
-        return x
-
     def _check(self, inputs, reference):
-        shape = shape_to_channels_last(inputs.shape, self.data_format)
-        if len(shape) != 4:
-            raise ValueError(
-                f"{self.name!r} needs an input of shape (batch, height, width, channels), or "
-                f"(batch, channels, height, width). Received: shape={shape}"
-            )
-        if any(n is not None and 2 * n < self.strides for n in shape[1:3]):
-            raise ValueError(
-                f"{self.name!r} needs a map whose sides are at least half of its strides. "
-                f"Received: {shape[1]}x{shape[2]} for strides={self.strides}"
-            )
-        other = inputs if reference is None else reference
-        other = shape_to_channels_last(other.shape, self.data_format)
-        pairs = zip(shape[:3], other[:3], strict=True)
-        if len(other) != 4 or any(None not in pair and pair[0] != pair[1] for pair in pairs):
-            raise ValueError(
-                f"`reference` must have the batch, height and width of `inputs` in {self.name!r}. "
-                f"Received: reference of shape {other} for inputs of shape {shape}"
-            )
+        check_map(self.name, inputs.shape, self.strides, self.data_format)
+        if reference is not None:
+            shapes = reference.shape, inputs.shape
+            check_same_size(self.name, "`reference`", *shapes, self.data_format)
 
     def compute_output_shape(
         self, inputs_shape: tuple, reference_shape: tuple | None = None
     ) -> tuple:
         """The inputs' shape with `ceil(height / strides)` and `ceil(width / strides)`."""
-        shape = shape_to_channels_last(inputs_shape, self.data_format)
-        halved = (None if n is None else -(-n // self.strides) for n in shape[1:3])
-        return shape_from_channels_last((shape[0], *halved, shape[3]), self.data_format)
+        return pooled_shape(inputs_shape, self.strides, self.data_format)
 
     def compute_output_spec(
         self, inputs: Tensor, reference: Tensor | None = None

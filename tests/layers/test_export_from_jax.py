@@ -12,6 +12,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX's 
     [
         layers.AdaptivePolyphasePool2D(),
         layers.BlurPool2D(),
+        layers.LearnablePolyphasePool2D(),
         layers.Pad2D(2, "reflect"),
         layers.Pad2D((2, 9), "circular"),
         layers.ResizeLike(),
@@ -23,7 +24,7 @@ def test_a_layer_of_unknown_size_exports_a_saved_model(layer, tmp_path):
     more = [keras.ops.repeat(maps, 2, axis=1)] if isinstance(layer, layers.ResizeLike) else []
     model = keras.Model(maps, layer(maps, *more))
     model.export(tmp_path, verbose=False)
-    served = tf.saved_model.load(str(tmp_path)).serve
+    loaded = tf.saved_model.load(str(tmp_path))  # which owns the weights
     for size in ((2, 8, 6, 3), (1, 9, 7, 3)):
         images = np.random.default_rng(0).random(size, "float32")
-        np.testing.assert_allclose(served(images), model(images), atol=1e-5)
+        np.testing.assert_allclose(loaded.serve(images), model(images), atol=1e-5)

@@ -11,6 +11,15 @@ from tests.layers.layer_checks import packed, to_numpy
 X = np.random.default_rng(0).integers(0, 9, (3, 6, 8, 2)).astype("float32")
 CELLS = np.array([0, 3, 1], "int32")
 
+
+def learnable_polyphase_pool(**arguments):
+    """With weights of 1, with which it keeps the component of the largest mean."""
+    layer = layers.LearnablePolyphasePool2D(**arguments)
+    layer.conv.kernel_initializer = keras.initializers.Ones()
+    layer.score.kernel_initializer = keras.initializers.Ones()
+    return layer
+
+
 LAYERS = {
     "AdaptivePolyphasePool2D": lambda **k: layers.AdaptivePolyphasePool2D(**k),
     "AdaptivePolyphasePool2D by l1": lambda **k: layers.AdaptivePolyphasePool2D(norm=1, **k),
@@ -24,6 +33,7 @@ LAYERS = {
     "ChannelPermutation batch": lambda **k: layers.ChannelPermutation("batch", seed=1, **k),
     "ChannelPermutation sample": lambda **k: layers.ChannelPermutation("sample", seed=1, **k),
     "GridPlacement": lambda **k: layers.GridPlacement(2, **k),
+    "LearnablePolyphasePool2D": lambda **k: learnable_polyphase_pool(**k),
     "Pad2D zeros": lambda **k: layers.Pad2D((1, 2), **k),
     "Pad2D reflect": lambda **k: layers.Pad2D(((0, 2), (3, 1)), "reflect", **k),
     "Pad2D replicate": lambda **k: layers.Pad2D(((0, 2), (3, 1)), "replicate", **k),
@@ -95,7 +105,7 @@ def test_channels_first_is_followed_or_refused(name):
     inputs = [X, *more_inputs(name)]
     expected = to_numpy(outputs(LAYERS[name](), *inputs))
     keras.config.set_image_data_format("channels_first")
-    followers = ("AdaptivePolyphasePool2D", "BlurPool2D", "ChannelPermutation", "Pad2D")
+    followers = ("AdaptivePolyphase", "Blur", "ChannelPermutation", "LearnablePolyphase", "Pad")
     if not name.startswith(followers):
         with pytest.raises(ValueError, match=r"takes images .*set_image_data_format"):
             LAYERS[name]()
