@@ -40,6 +40,9 @@ NETWORKS = {
     "resnet_polyphase": lambda: models.resnet(
         18, (16, 16, 3), 5, width=4, downsampling="polyphase"
     ),
+    "resnet_learned_polyphase": lambda: models.resnet(
+        18, (16, 16, 3), 5, 4, downsampling="learned_polyphase", padding="circular", blur_kernel=3
+    ),
     "gapnet": lambda: models.gapnet((16, 16, 3), 9, width=4),
     "permutenet": lambda: models.permutenet((16, 16, 3), 9, width=4, mode="fixed", seed=1),
     "deeplabv3": lambda: models.deeplabv3((None, None, 3), 5, depth=18, width=4),

@@ -8,7 +8,12 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_gappos.layers import AdaptivePolyphasePool2D, BlurPool2D, Pad2D
+from keras_gappos.layers import (
+    AdaptivePolyphasePool2D,
+    BlurPool2D,
+    LearnablePolyphasePool2D,
+    Pad2D,
+)
 
 
 def conv(
@@ -59,7 +64,8 @@ class Blocks:
     """The blocks of a ResNet.
 
     Attributes:
-        downsampling: how they halve maps: `"stride"`, `"blur"` or `"polyphase"`.
+        downsampling: how they halve maps: `"stride"`, `"blur"`, `"polyphase"` or
+            `"learned_polyphase"`.
         padding: a mode of `Pad2D`.
         blur_kernel: taps of the blur along each axis; 1 is none.
     """
@@ -132,6 +138,8 @@ class Blocks:
             return self._blur(maps, names, strides=2)
         if self.blur_kernel > 1:
             maps = self._blur(maps, names, strides=1)
+        if self.downsampling == "learned_polyphase":
+            return LearnablePolyphasePool2D(name=f"{name}learned_polyphase")(maps)
         return [
             AdaptivePolyphasePool2D(name=f"{prefix}polyphase")(x, reference=maps[0])
             for x, prefix in zip(maps, names)

@@ -21,7 +21,7 @@ DEPTHS = {
 # stem -> (kernel size, stride, whether a max pool of stride 2 follows)
 STEMS = {"cifar": (3, 1, False), "canvas": (7, 2, False), "imagenet": (7, 2, True)}
 # downsampling -> taps of its blur by default; 1 is no blur
-DOWNSAMPLINGS = {"stride": 1, "blur": 4, "polyphase": 1}
+DOWNSAMPLINGS = {"stride": 1, "blur": 4, "polyphase": 1, "learned_polyphase": 1}
 PLACES = ("stem", "stage1", "stage2", "stage3", "stage4", "pool")
 
 
@@ -47,14 +47,16 @@ def resnet(
         downsampling: how the max pool and the stages halve the feature map. `"stride"`: with
             strides; `"blur"`: with a `BlurPool2D` after a 2x2 max pool or stride-1 convolution;
             `"polyphase"`: with an `AdaptivePolyphasePool2D` there, the shortcut on the main path's
-            grid. The stem's convolution keeps its stride.
+            grid; `"learned_polyphase"`: with a `LearnablePolyphasePool2D` instead, whose weights
+            are the only ones by which the networks differ. The stem's convolution keeps its stride.
         padding: how convolutions and pools pad: `"zeros"`, `"reflect"`, `"replicate"` or
             `"circular"`, as in `Pad2D`. Blurs reflect where the convolutions pad with zeros.
-        blur_kernel: taps of the blur along each axis, 1 (none) to 7. `None` is 4 for "blur" and 1
-            for "polyphase", where 2, 3 or 5 make the authors' APS-2, APS-3 and APS-5. "stride" has
-            no blur.
+        blur_kernel: taps of the blur along each axis, 1 (none) to 7. `None` is 4 for "blur". Before
+            polyphase pools `None` is 1; 2, 3 and 5 are the authors' APS-2, APS-3 and APS-5.
+            "stride" has no blur.
 
-    The weights have the same order, names and shapes whatever the downsampling and padding.
+    The weights have the same order, names and shapes whatever the padding, the blur and, except for
+    "learned_polyphase", the downsampling.
 
     Returns:
         A Functional `keras.Model` from images `(batch, height, width, channels)` to logits
@@ -66,14 +68,15 @@ def resnet(
 
     Padding is symmetric, as in PyTorch: 1 pixel on each side for 3x3 kernels, 3 for 7x7.
 
-    With `padding="circular"`, "polyphase" is exactly invariant to circular shifts of the image: the
-    logits differ by rounding alone. It is not
+    With `padding="circular"`, a polyphase network is exactly invariant to circular shifts of the
+    image: the logits differ by rounding alone. It is not
 
     - with another padding, whose border does not move with the image;
     - if the network's stride, 8 for the stem "cifar", does not divide both sides of the image;
     - with the stems "canvas" and "imagenet" for odd shifts, since their convolution has a stride;
-    - if two polyphase components have norms that are equal up to rounding but other contents, which
-      is likely in float16 and bfloat16, and rare in float32.
+    - if two polyphase components have norms, or scores, that are equal up to rounding but other
+      contents, which is rare in float32 and not in float16 and bfloat16;
+    - in training, with "learned_polyphase".
 
     Example:
         >>> model = keras_gappos.models.resnet(18, (32, 32, 3), num_classes=10, width=16)
@@ -81,7 +84,7 @@ def resnet(
         (None, 10)
 
     Source: He et al., arXiv 1512.03385; "blur": Zhang, arXiv 1904.11486; "polyphase": Chaman and
-    Dokmanic, arXiv 2011.14214.
+    Dokmanic, arXiv 2011.14214; "learned_polyphase": Rojas-Gomez et al., arXiv 2210.08001.
     """
     num_classes = integer("num_classes", num_classes, 1)
     inputs, features = backbone(

@@ -212,8 +212,9 @@ def narrow(depth, stem, downsampling):
     return resnet(depth, (224, 160, 3), 5, 2, stem, downsampling)
 
 
-def weights_of(model):
-    return [(w.path, tuple(w.shape), w.dtype) for w in model.weights]
+def weights_of(model, without=()):
+    others = {id(weight) for layer in without for weight in layer.weights}
+    return [(w.path, tuple(w.shape), w.dtype) for w in model.weights if id(w) not in others]
 
 
 @pytest.mark.parametrize(
@@ -272,6 +273,19 @@ def test_pools_are_named_and_no_block_keeps_a_stride(depth, stem, downsampling):
     strides = {layer.name: getattr(layer, "strides", 1) for layer in model.layers}
     strided = {name for name, value in strides.items() if value not in (1, (1, 1))}
     assert strided == (pools if stem == "cifar" else {*pools, "stem_conv"})
+
+
+@pytest.mark.parametrize("depth, stem", [(18, "cifar"), (50, "imagenet")])
+def test_one_learned_pool_halves_a_main_path_and_its_shortcut(depth, stem):
+    model = resnet(depth, (64, 64, 3), 5, 2, stem, "learned_polyphase", "circular", 3)
+    pools = [layer for layer in model.layers if "polyphase" in layer.name]
+    blocks = [f"stage{stage}_block1_" for stage in (2, 3, 4)]
+    where = blocks if stem == "cifar" else ["stem_", *blocks]
+    assert [pool.name for pool in pools] == [f"{name}learned_polyphase" for name in where]
+    assert weights_of(model, without=pools) == weights_of(narrow(depth, stem, "polyphase"))
+    for name in blocks:
+        for blur in (f"{name}blur", f"{name}shortcut_blur"):
+            assert model.get_layer(blur).get_config()["padding"] == "circular"
 
 
 @pytest.mark.parametrize(
@@ -375,7 +389,7 @@ def test_a_model_of_unknown_size_equals_one_of_known_size():
         ({"stem": "7x7"}, r"`stem` must be one of \('cifar', 'canvas', 'imagenet'\).*'7x7'"),
         (
             {"downsampling": "pool"},
-            r"`downsampling` must be one of \('stride', 'blur', 'polyphase'\).*'pool'",
+            r"`downsampling` must be one of \('stride', 'blur', 'polyphase', 'learned_.*'pool'",
         ),
         (
             {"downsampling": "blur", "input_shape": (40, 8, 3)},
