@@ -11,6 +11,7 @@ TITLES = {
     "accuracy": "accuracy",
     "top1": "top-1 accuracy",
     "consistency_random": "shift consistency, random pairs of shifts",
+    "consistency_circular": "shift consistency, random pairs of circular shifts",
     "consistency_exact": "shift consistency, all pairs of shifts",
     "accuracy_over_shifts": "mean accuracy over all shifts",
     "worst_case": "worst-case accuracy",

@@ -11,6 +11,7 @@ class Method:
         title: its name in tables and figures, with `{depth}` for the ResNet's.
         color: Matplotlib's name of its color.
         downsampling: the ResNet's.
+        padding: the ResNet's.
         views: copies of each training image in a step: 0 is the image itself, unshifted; 1 is one
             random shift, which is a random crop after padding; 2 is AugShift.
         share: of the epochs that the other methods are trained.
@@ -19,6 +20,7 @@ class Method:
     title: str
     color: str
     downsampling: str = "stride"
+    padding: str = "zeros"
     views: int = 1
     share: float = 1.0
 
@@ -43,4 +45,6 @@ METHODS = {  # in the order in which they are trained
     "augshift_aps": Method("AugShift + APS", "tab:olive", "polyphase", views=2),
     "blurpool_unshifted": Method("BlurPool, no shift", "tab:brown", "blur", views=0),
     "aps_unshifted": Method("APS, no shift", "tab:pink", "polyphase", views=0),
+    "aps_circular": Method("APS, circular", "darkgreen", "polyphase", "circular"),
+    "lps_circular": Method("LPS, circular", "navy", "learned_polyphase", "circular"),
 }

@@ -16,13 +16,15 @@ def build_network(settings, method, image_shape, num_classes):
         image_shape: `(height, width, channels)` of one image.
         num_classes: number of image classes.
     """
+    method = METHODS[method]
     return models.resnet(
         settings.depth,
         tuple(image_shape),
         num_classes,
         width=settings.width,
         stem=settings.stem,
-        downsampling=METHODS[method].downsampling,
+        downsampling=method.downsampling,
+        padding=method.padding,
     )
 
 

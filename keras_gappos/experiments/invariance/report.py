@@ -30,13 +30,17 @@ _SHORT_PAPERS = ("paper\ntop-1", "paper\ncons.")
 
 
 def make_table(rows: list[dict]) -> Group:
-    """Tables that fit 80 columns: the methods and, if there were trials, AugShift's weights.
+    """Tables that fit 80 columns: the methods, circular shifts, and AugShift's weights on trial.
 
     Args:
         rows: the experiment's rows.
     """
     methods = ("network", *_SHORT_SCORES, *_SHORT_PAPERS)
-    tables = [terminal_table(methods, map(_method_line, _finals(rows)), 1)]
+    finals = _finals(rows)
+    tables = [terminal_table(methods, map(_method_line, finals), 1)]
+    if any(map(_circular, finals)):
+        lines = [[name_of(row), _circular(row)] for row in finals]
+        tables.append(terminal_table(("network", "consist.\ncircular %"), lines, 1))
     if trials := _trials(rows):
         weights = ("weight on trial", *_SHORT_SCORES)
         tables.append(terminal_table(weights, map(_trial_line, trials), 1))
@@ -66,8 +70,8 @@ def table(results: dict) -> str:
     rows = [settings | row for row in results["rows"]]
     parts = [f"# Accuracy and shift consistency on {settings['dataset']}"]
     if finals := _finals(rows):
-        methods = ("network", *_SCORES, "images seen", *_PAPERS)
-        lines = [_method_line(row, _images_seen(row)) for row in finals]
+        methods = ("network", *_SCORES, "circular consistency %", "images seen", *_PAPERS)
+        lines = [_method_line(row, _circular(row), _images_seen(row)) for row in finals]
         parts.append(markdown_table(methods, lines, 1))
         parts += _captions(finals, settings)
     if trials := _trials(rows):
@@ -111,6 +115,11 @@ def _method_line(row, *more):
     return [name_of(row) + collapse_mark(row), *_scores(row), *more, *papers]
 
 
+def _circular(row):
+    name = "consistency_circular"
+    return _with_error(row, name) if name in row else ""  # in older results
+
+
 def _images_seen(row):
     return f"{row['images_seen'] / 1e6:.1f} M" if "images_seen" in row else ""
 
@@ -120,12 +129,13 @@ def _trial_line(row):
 
 
 def _scores(row):
-    def with_error(name):
-        error = row[f"{name}_stderr"]
-        return f"{row[name]:.2f}" + ("" if error is None else f"±{error:.2f}")
-
-    consistencies = map(with_error, ("consistency_random", "consistency_exact"))
+    consistencies = (_with_error(row, f"consistency_{name}") for name in ("random", "exact"))
     return [f"{row['top1']:.2f}", *consistencies, f"{row['worst_case']:.2f}"]
+
+
+def _with_error(row, name):
+    error = row[f"{name}_stderr"]
+    return f"{row[name]:.2f}" + ("" if error is None else f"±{error:.2f}")
 
 
 def _captions(rows, settings):
@@ -135,6 +145,11 @@ def _captions(rows, settings):
     weight = f", consistency weight {min(weights):g}" if weights else ""
     seen = " Images seen: all that went through the network in training."
     seen = seen if any("images_seen" in row for row in rows) else ""
+    circular = (
+        " Circular: the random pairs again, but what leaves the image on one side comes in on the "
+        "other; 100 by construction for polyphase sampling with circular padding."
+    )
+    circular = circular if any(map(_circular, rows)) else ""
     known = any(map(paper_of, rows))
     paper = " The paper: ResNet-18, width 64, random consistency." if known else ""
     return [
@@ -143,7 +158,7 @@ def _captions(rows, settings):
         f"the same class. Random: {settings['pairs']} pairs of shifts for each image. Exact: all "
         f"pairs of the {(2 * shift + 1) ** 2} shifts, {row['consistency_images']:,} images. Worst-"
         "case accuracy: images that are correct under all of these shifts. ± is the standard error "
-        "over the images.",
+        f"over the images.{circular}",
         f"ResNet-{settings['depth']}, width {settings['width']}, {row['epochs']} epochs on "
         f"{row['train_images']:,} images, AugShift on two shifted copies of each. Training "
         f"shifts: up to {settings.get('train_shift') or shift} pixels, fill mode "

@@ -174,11 +174,12 @@ class Invariance(Experiment):
         """Accuracy and consistency of a trained network.
 
         Returns:
-            A dictionary with `top1`, `consistency_random`, `consistency_exact`,
-            `accuracy_over_shifts` (mean over all shifts) and `worst_case` (worst-case accuracy:
-            correct under all of them), in percent, `consistency_random_stderr` and
-            `consistency_exact_stderr` in percentage points, `num_predicted_classes` (predicted at
-            all), and `accuracy_map` (a row for each shift down, a column for each shift right).
+            A dictionary with `top1`, `consistency_random`, `consistency_circular` (of the same
+            random pairs, but circular shifts), `consistency_exact`, `accuracy_over_shifts` (mean
+            over all shifts) and `worst_case` (worst-case accuracy: correct under all of them), in
+            percent, the standard errors `consistency_*_stderr` in percentage points,
+            `num_predicted_classes` (predicted at all), and `accuracy_map` (a row for each shift
+            down, a column for each shift right).
         """
         settings = self.settings
         _, _, images, labels, _ = self._split(key)
@@ -199,11 +200,14 @@ class Invariance(Experiment):
 
         outputs = network.predict(images, batch_size=batch_size, verbose=0)
         random = measured("random", pairs=settings.pairs)
+        circular = measured("random", pairs=settings.pairs, fill_mode="wrap")
         exact = measured("exact", settings.consistency_images)
         return {
             "top1": 100 * float(np.mean(outputs.argmax(-1) == labels)),
             "consistency_random": random.consistency,
             "consistency_random_stderr": random.to_dict()["stderr"],
+            "consistency_circular": circular.consistency,
+            "consistency_circular_stderr": circular.to_dict()["stderr"],
             "consistency_exact": exact.consistency,
             "consistency_exact_stderr": exact.to_dict()["stderr"],
             "accuracy_over_shifts": exact.accuracy,

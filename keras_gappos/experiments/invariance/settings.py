@@ -18,6 +18,8 @@ MethodName = Literal[
     "augshift_aps",
     "blurpool_unshifted",
     "aps_unshifted",
+    "aps_circular",
+    "lps_circular",
 ]
 
 
@@ -39,8 +41,9 @@ class InvarianceSettings(NetworkSettings):
     methods: tuple[MethodName, ...] = get_args(MethodName)[:7]
     """Methods to train: the plain network; BlurPool; AugShift; AugShift on BlurPool; AugShift for
     half the epochs, which take as long as the others'; the plain network without shifts; adaptive
-    polyphase sampling (APS); AugShift on APS. All but "unshifted" ones shift each training image at
-    random."""
+    polyphase sampling (APS); AugShift on APS; APS, and learnable polyphase sampling (LPS), with
+    circular padding, which makes them exactly invariant to circular shifts. All but "unshifted"
+    ones shift each training image at random."""
     stem: Literal["cifar", "canvas", "imagenet"] = "cifar"
     """First layers of the ResNet: a 3x3 convolution of stride 1; 7x7 of stride 2; or 7x7 of stride
     2 and a max pool of stride 2."""
@@ -123,4 +126,4 @@ class InvarianceSettings(NetworkSettings):
     def passes_over(self, scored):
         """Passes over an image that scoring so many images takes, all together."""
         shifts = (2 * self.max_shift + 1) ** 2 * min(scored, self.consistency_images or scored)
-        return shifts + (1 + 2 * self.pairs) * scored
+        return shifts + (1 + 4 * self.pairs) * scored

@@ -17,6 +17,8 @@ _SCORES = (
     "top1",
     "consistency_random",
     "consistency_random_stderr",
+    "consistency_circular",  # not in older results
+    "consistency_circular_stderr",
     "consistency_exact",
     "consistency_exact_stderr",
     "accuracy_over_shifts",
@@ -27,7 +29,10 @@ _DOWNSAMPLING = {
     "blur": "Blurs feature maps before it halves them (BlurPool: Zhang, ICML 2019). ",
     "polyphase": "Halves feature maps by adaptive polyphase sampling (Chaman and Dokmanic, CVPR "
     "2021). ",
+    "learned_polyphase": "Halves feature maps by learnable polyphase sampling (Rojas-Gomez et al., "
+    "NeurIPS 2022). ",
 }
+_CIRCULAR = "Pads circularly, so that circular shifts change nothing. "
 
 
 def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
@@ -41,7 +46,8 @@ def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
     architecture = f"{method.removesuffix('_unshifted')}_resnet{depth}".removeprefix("resnet18_")
     name = f"{architecture}.{name_part(settings['dataset'])}"
     paper = paper_of({**settings, **row}) or ()
-    downsampling = METHODS[method].downsampling
+    downsampling, padding = METHODS[method].downsampling, METHODS[method].padding
+    padded = _CIRCULAR if padding == "circular" else ""
     yield (
         row["weights"],
         {
@@ -54,13 +60,14 @@ def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
                 "width": settings["width"],
                 "stem": settings["stem"],
                 "downsampling": downsampling,
+                **({} if padding == "zeros" else {"padding": padding}),
             },
-            "about": f"{_DOWNSAMPLING[downsampling]}{_training(settings, row)}.",
+            "about": f"{_DOWNSAMPLING[downsampling]}{padded}{_training(settings, row)}.",
             "measured": _measured(settings, row),
             "task": "classification",
             "grid_size": 1,
             "class_names": class_names(settings, row),
-            "metrics": {score: row[score] for score in _SCORES},
+            "metrics": {score: row[score] for score in _SCORES if score in row},
             "paper": dict(zip(("top1", "consistency_random"), paper)),
             "key": {"method": method, "split": "test"},
             **standardization(row),

@@ -92,6 +92,28 @@ def test_the_images_seen_in_training_are_in_the_table_where_they_are_recorded(tm
     assert "Images seen: " in text
 
 
+def test_consistency_under_circular_shifts_stands_beside_the_other(tmp_path):
+    circular = {"consistency_circular": 100.0, "consistency_circular_stderr": 0.0}
+    rows = [row("aps"), row("lps_circular", **circular), row("aps_circular", **circular)]
+    write_report(tmp_path, content(rows))
+    text = (tmp_path / "table.md").read_text()
+    header, _, *lines = cells(text)
+    names = ("network", "random consistency %", "circular consistency %")
+    table = [[line[header.index(name)] for name in names] for line in lines[:3]]
+    assert table == [
+        ["APS", "81.50±0.12", ""],
+        ["APS, circular", "81.50±0.12", "100.00±0.00"],
+        ["LPS, circular", "81.50±0.12", "100.00±0.00"],
+    ]
+    assert "Circular: the random pairs again" in text
+    shown = io.StringIO()
+    Console(file=shown, width=80).print(make_table(rows))
+    assert "…" not in shown.getvalue()
+    assert sum("100.00±0.00" in line for line in shown.getvalue().splitlines()) == 2
+    write_report(tmp_path, content([row("aps")]))
+    assert "circular" not in (tmp_path / "table.md").read_text().lower()
+
+
 def test_a_network_that_predicts_one_class_is_marked(tmp_path):
     rows = [row("resnet18", num_predicted_classes=10), row("augshift", num_predicted_classes=1)]
     trial = row("augshift", split="validation", consistency_weight=3.0, num_predicted_classes=1)

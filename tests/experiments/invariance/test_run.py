@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_gappos import data
+from keras_gappos import data, models
 from keras_gappos.experiments.invariance import run as invariance
+from keras_gappos.experiments.invariance import zoo_entry
 from keras_gappos.experiments.invariance.methods import METHODS, Method
 from keras_gappos.experiments.invariance.networks import (
     build_network,
@@ -88,6 +89,7 @@ def test_the_scores_of_a_row_fit_together(finished):
     assert accuracies[1, 1] == pytest.approx(row["top1"], abs=0.01)  # the shift by nothing
     assert accuracies.mean() == pytest.approx(row["accuracy_over_shifts"], abs=0.01)
     assert 0 <= row["worst_case"] <= accuracies.min()
+    assert 0 <= row["consistency_circular"] <= 100
     # Two estimates of one probability; 50 images.
     difference = abs(row["consistency_random"] - row["consistency_exact"])
     assert difference < 5 * row["consistency_random_stderr"] + 1
@@ -194,6 +196,34 @@ def test_augshift_on_aps_is_a_polyphase_network(tmp_path):
     network = build_network(tiny(tmp_path), "augshift_aps", (8, 8, 1), 10)
     layers = [layer.name for layer in network._flatten_layers()]
     assert any("polyphase" in name for name in layers)
+
+
+def test_a_circular_polyphase_network_is_consistent_under_circular_shifts(tmp_path):
+    experiment = Invariance(tiny(tmp_path, methods=("aps_circular",), width=4))
+    key = {"method": "aps_circular", "split": "test"}
+    network = experiment.build(key, (8, 8, 1), 10)
+    if keras.backend.backend() == "tensorflow":
+        network.compile(run_eagerly=True)  # which is faster for so few images
+    head = network.get_layer("logits")  # so that it names several classes
+    head.bias.assign(-network.predict(experiment.data.test_images, verbose=0).mean(0))
+    row = experiment.measure(key, network)
+    assert (row["consistency_circular"], row["consistency_circular_stderr"]) == (100, 0)
+    assert row["consistency_random"] < 100
+    assert row["num_predicted_classes"] > 1
+
+
+@pytest.mark.slow
+def test_a_circular_method_is_trained_published_and_named(tmp_path):
+    (row,) = run(tiny(tmp_path, methods=("lps_circular",)))
+    assert row["consistency_circular"] == 100
+    assert "LPS, circular" in (tmp_path / "table.md").read_text()
+    settings = json.loads((tmp_path / "results.json").read_text())["settings"]
+    ((_, entry),) = zoo_entry.entries(settings, row)
+    assert entry["name"] == "lps_circular_resnet18.digits"
+    assert entry["metrics"]["consistency_circular"] == 100
+    weights = Invariance.load_network(tmp_path, method="lps_circular").get_weights()
+    built = models.resnet(**entry["arguments"])
+    assert [w.shape for w in built.get_weights()] == [w.shape for w in weights]
 
 
 def trial(weight, top1, consistency, **more):
