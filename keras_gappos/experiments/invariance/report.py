@@ -147,7 +147,7 @@ def _captions(rows, settings):
     seen = seen if any("images_seen" in row for row in rows) else ""
     circular = (
         " Circular: the random pairs again, but what leaves the image on one side comes in on the "
-        "other; 100 by construction for polyphase sampling with circular padding."
+        "other; circular padding and polyphase sampling are made for such shifts alone."
     )
     circular = circular if any(map(_circular, rows)) else ""
     known = any(map(paper_of, rows))

@@ -42,8 +42,9 @@ class InvarianceSettings(NetworkSettings):
     """Methods to train: the plain network; BlurPool; AugShift; AugShift on BlurPool; AugShift for
     half the epochs, which take as long as the others'; the plain network without shifts; adaptive
     polyphase sampling (APS); AugShift on APS; APS, and learnable polyphase sampling (LPS), with
-    circular padding, which makes them exactly invariant to circular shifts. All but "unshifted"
-    ones shift each training image at random."""
+    circular padding, which makes them exactly invariant to circular shifts if the stem is cifar
+    and 8 divides the image's sides. All but "unshifted" ones shift each training image at
+    random."""
     stem: Literal["cifar", "canvas", "imagenet"] = "cifar"
     """First layers of the ResNet: a 3x3 convolution of stride 1; 7x7 of stride 2; or 7x7 of stride
     2 and a max pool of stride 2."""

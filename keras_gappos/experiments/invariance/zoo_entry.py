@@ -32,7 +32,7 @@ _DOWNSAMPLING = {
     "learned_polyphase": "Halves feature maps by learnable polyphase sampling (Rojas-Gomez et al., "
     "NeurIPS 2022). ",
 }
-_CIRCULAR = "Pads circularly, so that circular shifts change nothing. "
+_CIRCULAR = "Pads circularly, for invariance to circular shifts. "
 
 
 def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
