@@ -64,8 +64,7 @@ class Blocks:
     """The blocks of a ResNet.
 
     Attributes:
-        downsampling: how they halve maps: `"stride"`, `"blur"`, `"polyphase"` or
-            `"learned_polyphase"`.
+        downsampling: how they halve maps, as in `resnet`.
         padding: a mode of `Pad2D`.
         blur_kernel: taps of the blur along each axis; 1 is none.
     """
@@ -82,18 +81,23 @@ class Blocks:
         return self._max_pool(x) if max_pool else x
 
     def _max_pool(self, x):
-        if self.downsampling == "stride":
+        if self.downsampling == "timm_average":
+            return self._halve([x], "stem_")[0]
+        if self.downsampling in ("stride", "timm_blur"):
             # Padding with zeros is safe: after a ReLU, nothing is negative.
-            x = _pad(x, 1, self.padding, "stem_pool")
-            return layers.MaxPooling2D(3, 2, data_format="channels_last", name="stem_pool")(x)
-        # As in the authors' code: Zhang's max pool is not padded and drops a row and a column
-        # before the blur; Chaman and Dokmanic's keeps the size, which invariance to circular shifts
-        # requires.
-        how = "valid" if self.downsampling == "blur" else "same"
-        if self.padding == "circular" or (how == "same" and self.padding != "zeros"):
-            x, how = _pad(x, ((0, 1), (0, 1)), self.padding, "stem_pool"), "valid"
-        x = layers.MaxPooling2D(2, 1, how, data_format="channels_last", name="stem_pool")(x)
-        return self._halve([x], "stem_")[0]
+            x, size, how = _pad(x, 1, self.padding, "stem_pool"), 3, "valid"
+        else:
+            # As in the authors' code: Zhang's max pool is not padded and drops a row and a column
+            # before the blur; Chaman and Dokmanic's keeps the size, which invariance to circular
+            # shifts requires.
+            size, how = 2, "valid" if self.downsampling == "blur" else "same"
+            if self.padding == "circular" or (how == "same" and self.padding != "zeros"):
+                x, how = _pad(x, ((0, 1), (0, 1)), self.padding, "stem_pool"), "valid"
+        strides = 2 if self.downsampling == "stride" else 1
+        pool = layers.MaxPooling2D(
+            size, strides, how, data_format="channels_last", name="stem_pool"
+        )
+        return self._halve([pool(x)], "stem_")[0]
 
     def basic(self, x, channels, halve, dilations, name):
         """Two 3x3 convolutions and a shortcut."""
@@ -127,13 +131,8 @@ class Blocks:
     def _halve(self, maps, name):
         """Halves the map of the main path, and that of the shortcut if given, on the same grid."""
         names = [name, f"{name}shortcut_"][: len(maps)]
-        if self.downsampling == "stride":
-            # Equal to a 1x1 convolution of stride 2, whose gradient corrupts the heap on TensorFlow
-            # 2.21's CPU (oneDNN) for some batch sizes. The main path's convolution has the stride.
-            pick = layers.AveragePooling2D(
-                1, 2, data_format="channels_last", name=f"{names[1]}pick"
-            )
-            return maps[0], pick(maps[1])
+        if self.downsampling in ("stride", "timm_blur", "timm_average"):
+            return self._halve_main(maps[0], name), *(_pick(x, names[1]) for x in maps[1:])
         if self.downsampling == "blur":
             return self._blur(maps, names, strides=2)
         if self.blur_kernel > 1:
@@ -145,6 +144,15 @@ class Blocks:
             for x, prefix in zip(maps, names)
         ]
 
+    def _halve_main(self, x, name):
+        if self.downsampling == "stride":
+            return x  # the convolution before has the stride
+        if self.downsampling == "timm_blur":
+            return self._blur([x], [name], strides=2)[0]
+        return layers.AveragePooling2D(
+            2, padding="same", data_format="channels_last", name=f"{name}average"
+        )(x)
+
     def _blur(self, maps, names, strides):
         # A blur with zeros would darken the border, so that even the network with zeros reflects.
         how = "reflect" if self.padding == "zeros" else self.padding
@@ -152,6 +160,12 @@ class Blocks:
             BlurPool2D(self.blur_kernel, strides, how, name=f"{prefix}blur")(x)
             for x, prefix in zip(maps, names)
         ]
+
+
+def _pick(x, name):
+    # Equal to a 1x1 convolution of stride 2, whose gradient corrupts the heap on TensorFlow 2.21's
+    # CPU (oneDNN) for some batch sizes.
+    return layers.AveragePooling2D(1, 2, data_format="channels_last", name=f"{name}pick")(x)
 
 
 def _shortcut(x, channels, halve, name):

@@ -21,7 +21,15 @@ DEPTHS = {
 # stem -> (kernel size, stride, whether a max pool of stride 2 follows)
 STEMS = {"cifar": (3, 1, False), "canvas": (7, 2, False), "imagenet": (7, 2, True)}
 # downsampling -> taps of its blur by default; 1 is no blur
-DOWNSAMPLINGS = {"stride": 1, "blur": 4, "polyphase": 1, "learned_polyphase": 1}
+DOWNSAMPLINGS = {
+    "stride": 1,
+    "blur": 4,
+    "polyphase": 1,
+    "learned_polyphase": 1,
+    "timm_blur": 3,
+    "timm_average": 1,
+}
+_WITHOUT_BLUR = ("stride", "timm_average")
 PLACES = ("stem", "stage1", "stage2", "stage3", "stage4", "pool")
 
 
@@ -48,12 +56,15 @@ def resnet(
             strides; `"blur"`: with a `BlurPool2D` after a 2x2 max pool or stride-1 convolution;
             `"polyphase"`: with an `AdaptivePolyphasePool2D` there, the shortcut on the main path's
             grid; `"learned_polyphase"`: with a `LearnablePolyphasePool2D` instead, whose weights
-            are the only ones by which the networks differ. The stem's convolution keeps its stride.
+            are the only ones by which the networks differ; `"timm_blur"` and `"timm_average"`: the
+            main path alone with a `BlurPool2D` after a 3x3 max pool or stride-1 convolution, or
+            with the mean of 2x2 pixels and no max pool, as in timm's `resnetblur50` and
+            `resnetaa50`. The stem's convolution keeps its stride.
         padding: how convolutions and pools pad: `"zeros"`, `"reflect"`, `"replicate"` or
             `"circular"`, as in `Pad2D`. Blurs reflect where the convolutions pad with zeros.
-        blur_kernel: taps of the blur along each axis, 1 (none) to 7. `None` is 4 for "blur". Before
-            polyphase pools `None` is 1; 2, 3 and 5 are the authors' APS-2, APS-3 and APS-5.
-            "stride" has no blur.
+        blur_kernel: taps of the blur along each axis, 1 (none) to 7. `None` is 4 for "blur", 3 for
+            "timm_blur". Before polyphase pools `None` is 1; 2, 3 and 5 are the authors' APS-2,
+            APS-3 and APS-5. "stride" and "timm_average" have no blur.
 
     The weights have the same order, names and shapes whatever the padding, the blur and, except for
     "learned_polyphase", the downsampling.
@@ -171,9 +182,9 @@ def _apply(layer, x):
 def _blur_kernel(taps, downsampling):
     if taps is None:
         return DOWNSAMPLINGS[downsampling]
-    if downsampling == "stride":
+    if downsampling in _WITHOUT_BLUR:
         raise ValueError(
-            "`blur_kernel` must be None for downsampling='stride', which does not blur. "
+            f"`blur_kernel` must be None for downsampling={downsampling!r}, which does not blur. "
             f"Received: blur_kernel={taps!r}"
         )
     return integer("blur_kernel", taps, 1, below=8)

@@ -51,13 +51,16 @@ def load_pytorch_weights(model: keras.Model, path: str | pathlib.Path) -> PyTorc
     """Loads a PyTorch weights file into a network.
 
     Reads ResNets of the paper's authors (`conv1`, `layer1.0.conv1`, `shortcut.0`, `pre_classifier`,
-    `linear_location`), of torchvision (`downsample.0`, `fc`) and of antialiased-cnns into `resnet`,
-    `gapnet` and `permutenet` of the same depth, width and outputs. Keys may start with `module.`,
-    and the weights may be in an entry `net`, `state_dict` or `model`. Either all variables are
-    assigned or none.
+    `linear_location`), of torchvision and timm (`downsample.0`, `fc`) and of antialiased-cnns into
+    `resnet`, `gapnet` and `permutenet` of the same depth, width and outputs. Keys may start with
+    `module.`, and the weights may be in an entry `net`, `state_dict` or `model`. Either all
+    variables are assigned or none.
 
-    Weights do not show the stem's stride and max pool: torchvision's and antialiased-cnns' networks
-    are our `resnet` with `stem="imagenet"`, the latter with `downsampling="blur"`.
+    Weights do not show strides and pools. All of these networks but the authors' are our `resnet`
+    with `stem="imagenet"`: those of antialiased-cnns with `downsampling="blur"`, timm's
+    `resnetblur50` with "timm_blur" and `resnetaa50` with "timm_average". timm's weights
+    `resnetblur50.bt_in1k` and `resnetaa50.a1h_in1k` have an Apache-2.0 license; those of
+    antialiased-cnns are non-commercial.
 
     Args:
         model: a network of `keras_gappos.models`.
