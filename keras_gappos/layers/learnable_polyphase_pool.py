@@ -151,12 +151,15 @@ class LearnablePolyphasePool2D(keras.layers.Layer):
         return ops.softmax((scores + ops.cast(gumbel, scores.dtype)) / self.temperature)
 
     def _mixture(self, x, weights):
+        """The mean of the components of each sample of `x`, by its `weights`."""
+        _, height, width, _ = ops.shape(x)
         step = self.strides
-        starts = [(i, j) for i in range(step) for j in range(step)]
-        return sum(
-            weights[:, k, None, None, None] * x[:, i::step, j::step]
-            for k, (i, j) in enumerate(starts)
-        )
+        # By the weight of each pixel: the gradient of a slice for each component takes ten times
+        # as long on CPUs.
+        weights = ops.reshape(weights, (-1, step, step))
+        weights = ops.tile(weights, (1, height // step, width // step))[..., None]
+        pooled = ops.average_pool(x * weights, step, step, data_format="channels_last")
+        return pooled * step**2
 
     def _check(self, inputs):
         first, *others = (x.shape for x in keras.tree.flatten(inputs))

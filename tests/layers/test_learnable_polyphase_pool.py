@@ -130,9 +130,11 @@ def test_a_map_of_unknown_size_is_pooled_as_one_of_known_size():
     inputs = keras.Input((None, None, 2))
     model = keras.Model(inputs, layer(inputs))
     assert model.output_shape == (None, None, None, 2)
-    for size in [(4, 4), (7, 9)]:
+    for size in [(4, 4), (7, 9), (8, 6)]:
         x = images(3, *size, 2)
         np.testing.assert_allclose(model.predict(x, verbose=0), to_numpy(layer(x)), atol=1e-6)
+    model.compile("sgd", "mse")
+    model.fit(x, x[:, 1::2, 1::2], verbose=0)
 
 
 def test_a_reloaded_layer_goes_on_with_its_draws(tmp_path):

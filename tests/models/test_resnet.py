@@ -368,10 +368,14 @@ def test_a_reloaded_model_has_equal_weights_and_outputs(downsampling, tmp_path):
     np.testing.assert_allclose(model(x), reloaded(x), rtol=1e-6)
 
 
-def test_a_model_of_unknown_size_equals_one_of_known_size():
-    model = resnet(18, (None, None, 3), 10, width=4)
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"downsampling": "learned_polyphase", "padding": "circular", "blur_kernel": 3}],
+)
+def test_a_model_of_unknown_size_equals_one_of_known_size(arguments):
+    model = resnet(18, (None, None, 3), 10, width=4, **arguments)
     for size in [(16, 16), (17, 30)]:
-        known = resnet(18, (*size, 3), 10, width=4)
+        known = resnet(18, (*size, 3), 10, width=4, **arguments)
         known.set_weights(model.get_weights())
         x = images(2, *size, 3)
         np.testing.assert_allclose(model(x), known(x), rtol=1e-5)
