@@ -219,7 +219,7 @@ def test_the_demo_ends_with_one_sentence_and_the_figure(monkeypatch, capsys, tmp
         ("permutenet", 3, 31.2),
         ("permutenet", 7, 5.0),
     ):
-        row = {"network": network, "task": "location", "grid_size": grid_size}
+        row = {"network": network, "task": "location", "grid_size": grid_size, "padding": "zeros"}
         rows.append(row | {"accuracy": accuracy, "chance": 11.1, "epochs": 2, "seconds": 9})
     monkeypatch.setattr(Location, "run", lambda self, _: seen.append(self.settings) or rows)
     assert cli.main(["demo", "--output-dir", str(tmp_path)]) == 0

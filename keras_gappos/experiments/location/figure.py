@@ -16,6 +16,8 @@ _COLORS = {"gapnet": "tab:blue", "permutenet": "tab:orange"}
 def draw(rows: list[dict], test_images: np.ndarray | None, dataset: str) -> Figure:
     """Draws accuracy by grid size and, beside it, canvases with the true and the predicted cell.
 
+    Below them, if there are several, it draws the accuracy by padding; above, only the first.
+
     Args:
         rows: the experiment's location rows, at least one.
         test_images: float `(n, height, width, channels)`; `None` draws gray squares instead.
@@ -23,10 +25,18 @@ def draw(rows: list[dict], test_images: np.ndarray | None, dataset: str) -> Figu
     """
     from matplotlib.figure import Figure
 
+    paddings = list(dict.fromkeys(row["padding"] for row in rows))
+    every, rows = rows, [row for row in rows if row["padding"] == paddings[0]]
     shown = min(row["grid_size"] for row in rows)
     galleries = [row for row in rows if row["grid_size"] == shown]
-    figure = Figure(figsize=(11, 1.0 + 1.9 * max(2, len(galleries))), layout="constrained")
-    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.35))[0]
+    height = 1.0 + 1.9 * max(2, len(galleries))
+    more = 3.2 if len(paddings) > 1 else 0.0
+    figure = Figure(figsize=(11, height + more), layout="constrained")
+    top = figure
+    if more:
+        top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(height, more))[:, 0]
+        _draw_paddings(bottom.subplots(), every, paddings, dataset)
+    left, right = top.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.35))[0]
     _draw_curves(left.subplots(), rows, dataset)
     title = "Gray: the image." if test_images is None else "Where is the image?"
     right.suptitle(f"{title} Frame: true cell. Cross: predicted cell.", fontsize=11)
@@ -69,6 +79,41 @@ def _draw_curves(ax, rows, dataset):
     ax.margins(x=0.12)
     ax.grid(alpha=0.3)
     ax.legend(loc="center right")
+
+
+def _draw_paddings(ax, rows, paddings, dataset):
+    """Bars: the accuracy of each network and grid size, side by side for each padding."""
+    series = sorted({_series(row) for row in rows})
+    grids = sorted({grid_size for _, grid_size in series})
+    width = 0.8 / len(series)
+    for index, (network, grid_size) in enumerate(series):
+        found = {r["padding"]: r["accuracy"] for r in rows if _series(r) == (network, grid_size)}
+        places = [paddings.index(padding) + (index + 0.5) * width - 0.4 for padding in found]
+        bars = ax.bar(
+            places,
+            list(found.values()),
+            0.92 * width,
+            color=_COLORS[network],
+            alpha=1 - 0.65 * grids.index(grid_size) / len(grids),
+            label=f"{NAMES[network]} {grid_size}x{grid_size}",
+        )
+        ax.bar_label(bars, fmt="%.0f", fontsize=8)
+    for grid_size in grids:
+        label = "chance" if grid_size == grids[0] else None
+        ax.axhline(100 / grid_size**2, color="gray", ls="--", lw=1, label=label)
+    ax.set(
+        xticks=range(len(paddings)),
+        xticklabels=paddings,
+        xlabel="padding of the convolutions",
+        ylabel="location accuracy (%)",
+        title=f"Which padding carries position ({dataset})",
+        ylim=(0, 112),
+    )
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _series(row):
+    return row["network"], row["grid_size"]
 
 
 def _draw_canvas(ax, example, image, grid_size):

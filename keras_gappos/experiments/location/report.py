@@ -36,7 +36,7 @@ def make_table(rows: list[dict]) -> Table:
     Args:
         rows: the experiment's rows.
     """
-    return terminal_table(_HEADINGS, map(_line, rows), 2)
+    return terminal_table(*_lines(rows))
 
 
 def write_report(
@@ -68,7 +68,7 @@ def table(results: dict) -> str:
     return page(
         results,
         f"# Location and class accuracy on {settings['dataset']}",
-        markdown_table(_HEADINGS, map(_line, rows), 2),
+        markdown_table(*_lines(rows)),
         "Accuracy in percent: the mean over test passes with fresh random cells. Seconds of "
         "training.",
         f"ResNet-{settings['depth']}, width {settings['width']}; {rows[0]['train_images']:,} "
@@ -84,7 +84,16 @@ def paper_of(row: dict) -> float | None:
         row: a row, with its `dataset` and `width`.
     """
     key = row["network"], row["task"], row["grid_size"]
-    return PAPER.get(key) if compares_with_paper(row, ("cifar10",)) else None
+    comparable = row["padding"] == "zeros" and compares_with_paper(row, ("cifar10",))
+    return PAPER.get(key) if comparable else None
+
+
+def _lines(rows):
+    """Headings, lines, and the number of text columns of the rows' table."""
+    if {row["padding"] for row in rows} <= {"zeros"}:
+        return _HEADINGS, map(_line, rows), 2
+    lines = ([row["padding"], *_line(row)] for row in rows)
+    return ("padding", *_HEADINGS), lines, 3
 
 
 def _line(row):

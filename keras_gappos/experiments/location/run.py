@@ -5,10 +5,15 @@ random cell of a black grid. At the defaults, the paper's, on CIFAR-10:
 
     keras-gappos run location
 
+Which padding carries position:
+
+    keras-gappos run location --padding zeros reflect replicate circular
+
 GAPNet should reach 100 % location and about 82 % class at both grids, PermuteNet 79 % and 21 %
 location and 74 % and 70 % class at 3x3 and 7x7.
 
-Source: Islam et al., ICCV 2021, table 1.
+Source: Islam et al., ICCV 2021, table 1; for the padding Islam et al., IJCV 2024, arXiv 2101.12322,
+and Kayhan and van Gemert, CVPR 2020.
 """
 
 import keras
@@ -27,24 +32,25 @@ _EXAMPLES = 4  # canvases with their predicted cells that go into each row, for 
 class Location(Experiment):
     """The paper's first table: location and class accuracy of GAPNet and PermuteNet."""
 
-    # A row has `network, task, grid_size, accuracy` (percent, mean over the test passes),
+    # A row has `network, task, grid_size, padding, accuracy` (percent, mean over the test passes),
     # `accuracy_std` (over the passes), `chance` (percent) and, for location, `examples`.
     name = "location"
     Settings = LocationSettings
-    keys = ("network", "task", "grid_size")
+    keys = ("network", "task", "grid_size", "padding")
     report = report
     zoo_entry = zoo_entry
 
     def plan(self):
-        """A job for each grid size, task and network."""
+        """A job for each padding, grid size, task and network."""
+        settings = self.settings
         keys = [
-            {"network": network, "task": task, "grid_size": grid_size}
-            for grid_size in self.settings.grids
-            for task in self.settings.tasks
-            for network in self.settings.networks
+            {"network": network, "task": task, "grid_size": grid_size, "padding": padding}
+            for padding in settings.padding
+            for grid_size in settings.grids
+            for task in settings.tasks
+            for network in settings.networks
         ]
-        name = "{network} {task} {grid_size}x{grid_size}"
-        return [Job(key, name.format(**key), self._work(key)) for key in keys]
+        return [Job(key, _name(key), self._work(key)) for key in keys]
 
     def _work(self, key):
         """The work of one row, in test pixels over image pixels."""
@@ -84,7 +90,6 @@ class Location(Experiment):
 
     def score(self, job, network):
         """The accuracy, and examples for the figure."""
-        name = "{network}_{task}_{grid_size}x{grid_size}".format(**job.key)
         step = self.settings.batch_size * job.key["grid_size"] ** 2
         progress = ShowProgress(self.display, 0, step, job.name)
         accuracies = self._accuracies(job.key, network, [progress])
@@ -93,7 +98,7 @@ class Location(Experiment):
             "accuracy_std": float(np.std(accuracies)),
             "chance": 100 / network.output_shape[-1],
             "test_passes": len(accuracies),
-            "weights": self.save_weights(network, name),
+            "weights": self.save_weights(network, _name(job.key).replace(" ", "_")),
         }
         if job.key["task"] == "location":
             row["examples"] = self._examples(network, job.key["grid_size"])
@@ -145,7 +150,13 @@ class Location(Experiment):
         return f"{row['accuracy']:.2f} %"
 
 
-def build_network(settings, network, task, grid_size, image_shape, num_classes):
+def _name(key):
+    """A row's network in a few words."""
+    name = "{network} {task} {grid_size}x{grid_size}".format(**key)
+    return name if key["padding"] == "zeros" else f"{name} {key['padding']}"
+
+
+def build_network(settings, network, task, grid_size, image_shape, num_classes, padding="zeros"):
     """Builds an untrained GAPNet or PermuteNet for canvases.
 
     Args:
@@ -155,11 +166,12 @@ def build_network(settings, network, task, grid_size, image_shape, num_classes):
         grid_size: cells along each side of the canvas.
         image_shape: `(height, width, channels)` of one image.
         num_classes: number of image classes.
+        padding: how its convolutions pad.
     """
     height, width, channels = image_shape
     canvas = (grid_size * height, grid_size * width, channels)
     outputs = grid_size**2 if task == "location" else num_classes
-    arguments = {"depth": settings.depth, "width": settings.width}
+    arguments = {"depth": settings.depth, "width": settings.width, "padding": padding}
     if network == "permutenet":
         arguments["seed"] = settings.seed + 1
     return getattr(models, network)(canvas, outputs, **arguments)

@@ -25,6 +25,8 @@ class LocationSettings(NetworkSettings):
     """What to learn: the cell, the image's class, or both in turn."""
     networks: tuple[Literal["gapnet", "permutenet"], ...] = ("gapnet", "permutenet")
     """Networks to train."""
+    padding: tuple[Literal["zeros", "reflect", "replicate", "circular"], ...] = ("zeros",)
+    """How the networks' convolutions pad: each network is trained with each of them."""
     epochs: int = 20
     """Passes over the training images for each network and task."""
     location_epochs: int | None = None
@@ -47,7 +49,7 @@ class LocationSettings(NetworkSettings):
     def __post_init__(self):
         super().__post_init__()
         check_at_least(self, 1, "location_epochs", "test_passes")
-        check_each_once(self, "grids", "tasks", "networks")
+        check_each_once(self, "grids", "tasks", "networks", "padding")
         if min(self.grids) < 1:
             raise ValueError(f"`grids` must be at least 1. Received: grids={self.grids}")
         if self.target_accuracy is not None and not 0 < self.target_accuracy <= 100:

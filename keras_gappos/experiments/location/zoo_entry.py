@@ -20,14 +20,15 @@ def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
         settings: the recorded settings.
         row: a row of the results.
     """
-    key = {name: row[name] for name in ("network", "task", "grid_size")}
+    key = {name: row[name] for name in ("network", "task", "grid_size", "padding")}
+    padded = "" if row["padding"] == "zeros" else f" Its convolutions pad: {row['padding']}."
     paper = paper_of({**settings, **row})
     yield (
         row["weights"],
         {
             **grid_fields(settings, row, **key),
             "about": f"Trained to predict the {_TARGETS[row['task']]} of images on random cells of "
-            f"a {row['grid_size']}x{row['grid_size']} grid{mirrored(settings)}.",
+            f"a {row['grid_size']}x{row['grid_size']} grid{mirrored(settings)}.{padded}",
             "measured": f"Measured on {row['test_images']:,} test images; passes over them, with "
             f"fresh random cells: {row['test_passes']}.",
             "metrics": {"accuracy": row["accuracy"]},
@@ -41,7 +42,13 @@ _TARGETS = {"location": "cell", "class": "class"}
 
 
 def grid_fields(
-    settings: dict, row: dict, network: str, task: str, grid_size: int, detail: str = ""
+    settings: dict,
+    row: dict,
+    network: str,
+    task: str,
+    grid_size: int,
+    padding: str = "zeros",
+    detail: str = "",
 ) -> dict:
     """The fields of a network that takes images on a grid.
 
@@ -51,6 +58,7 @@ def grid_fields(
         network: `"gapnet"`, `"permutenet"` or `"resnet"`.
         task: `"location"` or `"class"`.
         grid_size: cells along each side.
+        padding: how its convolutions pad.
         detail: what the model's name says after the task.
     """
     height, width, channels = row["image_shape"]
@@ -64,6 +72,8 @@ def grid_fields(
         "depth": settings["depth"],
         "width": settings["width"],
     }
+    if padding != "zeros":
+        arguments["padding"], detail = padding, f"{detail}_{padding}"
     if network == "permutenet":
         arguments["seed"] = settings["seed"] + 1
     if network == "resnet":

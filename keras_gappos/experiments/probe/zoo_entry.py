@@ -31,7 +31,7 @@ def entries(settings: dict, row: dict) -> Iterator[tuple[str, dict]]:
         yield (
             row["weights"][task],
             {
-                **grid_fields(settings, row, network, task, grid_size, detail),
+                **grid_fields(settings, row, network, task, grid_size, detail=detail),
                 "about": about,
                 "measured": f"Measured on {row['test_images']:,} test images; passes over them, "
                 f"with fresh random cells: {settings['test_passes']}.",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from keras_gappos.experiments.location.figure import draw
+from keras_gappos.experiments.location.figure import NAMES, draw
 from keras_gappos.experiments.location.report import PAPER, make_table, write_report
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 8, 8, 1))
@@ -16,6 +16,7 @@ def row(network, task, grid_size, accuracy, **more):
         "network": network,
         "task": task,
         "grid_size": grid_size,
+        "padding": "zeros",
         "accuracy": accuracy,
         "chance": 100 / grid_size**2,
         "epochs": 20,
@@ -91,3 +92,19 @@ def test_without_images_the_figure_shows_a_square_in_their_place():
 def test_no_figure_without_location_rows(tmp_path):
     write_report(tmp_path, content([row("gapnet", "class", 3, 50.0)]), IMAGES)
     assert not (tmp_path / "figure.png").exists()
+
+
+def test_several_paddings_are_compared_in_the_table_and_in_a_panel(tmp_path):
+    paddings = ("zeros", "circular")
+    rows = [row(n, "location", k, 50.0, padding=p) for p in paddings for k in (3, 7) for n in NAMES]
+    write_report(tmp_path, content(rows), IMAGES)
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in lines if "|" in line]
+    assert cells[0][:3] == ["padding", "network", "task"]
+    papers = {tuple(line[:4]): line[5] for line in cells[2:]}
+    assert papers["zeros", "PermuteNet", "location", "3x3"] == "78.8"
+    assert papers["circular", "PermuteNet", "location", "3x3"] == ""  # the paper pads with zeros
+    axes = {ax.get_title(): ax for ax in draw(rows, IMAGES, "digits").get_axes()}
+    panel = axes["Which padding carries position (digits)"]
+    assert [label.get_text() for label in panel.get_xticklabels()] == list(paddings)
+    assert len(panel.containers) == 4

@@ -8,6 +8,8 @@ import pytest
 from keras_gappos import GridTask, data
 from keras_gappos.experiments.location.run import Location
 from keras_gappos.experiments.location.settings import LocationSettings
+from keras_gappos.experiments.location.zoo_entry import entries
+from keras_gappos.layers import Pad2D
 
 
 def run(settings):
@@ -52,6 +54,22 @@ def test_a_run_leaves_rows_table_figure_and_weights(finished):
     assert content["settings"]["width"] == 2
     assert {row["backend"] for row in content["rows"]} == {content["environment"]["backend"]}
     assert not (finished / "backup").exists()
+
+
+def test_each_padding_has_networks_of_its_own(tmp_path):
+    rows = run(tiny(tmp_path, padding=("zeros", "circular"), epochs=1))
+    assert [row["padding"] for row in rows] == ["zeros", "circular"]
+    key = {"network": "gapnet", "task": "location", "grid_size": 2}
+    for padding, modes in (("zeros", set()), ("circular", {"circular"})):
+        network = Location.load_network(tmp_path, **key, padding=padding)
+        assert {layer.mode for layer in network.layers if isinstance(layer, Pad2D)} == modes
+    assert len({row["weights"] for row in rows}) == 2
+    (path, fields), *_ = entries(
+        json.loads((tmp_path / "results.json").read_text())["settings"], rows[1]
+    )
+    assert path == rows[1]["weights"]
+    assert fields["arguments"]["padding"] == "circular"
+    assert fields["name"] == "gapnet_resnet18.digits_location_circular_2x2_w2"
 
 
 def test_a_finished_network_is_loaded_and_scores_what_its_row_says(finished):
