@@ -53,8 +53,9 @@ class LearnablePolyphasePool2D(keras.layers.Layer):
         `(batch, height, width, channels)`, or with "channels_first" `(batch, channels, height,
         width)`; height and width may be unknown, the channels must be known. Or a list of such
         maps, which may differ in the channels: the first is scored, and all are pooled alike, so
-        that a block's shortcut uses the grid of the main path. If `strides` does not divide a side,
-        maps are extended with their first rows or columns, as in `AdaptivePolyphasePool2D`.
+        that a block's shortcut uses the grid of the main path. The first should not be blurred:
+        after a blur, all components have the same mean. If `strides` does not divide a side, maps
+        are extended with their first rows or columns, as in `AdaptivePolyphasePool2D`.
 
     Output shape:
         The inputs' shape with `ceil(height / strides)` and `ceil(width / strides)`, in the layer's
@@ -68,7 +69,7 @@ class LearnablePolyphasePool2D(keras.layers.Layer):
     Example:
         >>> pool = keras_gappos.layers.LearnablePolyphasePool2D()
         >>> main, shortcut = pool([np.ones((2, 8, 6, 3)), np.ones((2, 8, 6, 1))])
-        >>> main.shape, shortcut.shape
+        >>> tuple(main.shape), tuple(shortcut.shape)
         ((2, 4, 3, 3), (2, 4, 3, 1))
 
     Source: Rojas-Gomez et al., NeurIPS 2022, arXiv 2210.08001, section 4.

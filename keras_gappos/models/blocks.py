@@ -135,10 +135,14 @@ class Blocks:
             return self._halve_main(maps[0], name), *(_pick(x, names[1]) for x in maps[1:])
         if self.downsampling == "blur":
             return self._blur(maps, names, strides=2)
+        scored = maps
         if self.blur_kernel > 1:
             maps = self._blur(maps, names, strides=1)
+            # After a blur all components have the same mean, so that their scores hardly differ.
+            scored = [scored[0], *maps]
         if self.downsampling == "learned_polyphase":
-            return LearnablePolyphasePool2D(name=f"{name}learned_polyphase")(maps)
+            pool = LearnablePolyphasePool2D(name=f"{name}learned_polyphase")
+            return pool(scored)[-len(maps) :]
         return [
             AdaptivePolyphasePool2D(name=f"{prefix}polyphase")(x, reference=maps[0])
             for x, prefix in zip(maps, names)

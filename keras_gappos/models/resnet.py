@@ -64,7 +64,8 @@ def resnet(
             `"circular"`, as in `Pad2D`. Blurs reflect where the convolutions pad with zeros.
         blur_kernel: taps of the blur along each axis, 1 (none) to 7. `None` is 4 for "blur", 3 for
             "timm_blur". Before polyphase pools `None` is 1; 2, 3 and 5 are the authors' APS-2,
-            APS-3 and APS-5. "stride" and "timm_average" have no blur.
+            APS-3 and APS-5. Learned pools choose by the map before its blur. "stride" and
+            "timm_average" have no blur.
 
     The weights have the same order, names and shapes whatever the padding, the blur and, except for
     "learned_polyphase", the downsampling.

@@ -15,6 +15,7 @@ INVARIANT = {
     "polyphase": {"downsampling": "polyphase"},
     "blurred polyphase": {"downsampling": "polyphase", "blur_kernel": 3},
     "learned polyphase": {"downsampling": "learned_polyphase"},
+    "blurred learned polyphase": {"downsampling": "learned_polyphase", "blur_kernel": 3},
 }
 after_training = pytest.mark.parametrize(
     "name",
