@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import collections
-import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import keras
 
 from keras_gappos.arguments import one_of
-from keras_gappos.layers import BlurPool2D
-from keras_gappos.surgery.copies import graphs_in, rebuild_copy
-from keras_gappos.surgery.graph import Call, Graph, Layer, free_name, graph_inputs
+from keras_gappos.layers import BlurPool2D, Pad2D
+from keras_gappos.surgery.copies import in_turn, rebuild_copy
+from keras_gappos.surgery.graph import free_name
 from keras_gappos.surgery.windows import (
     CONVOLUTIONS,
     POOLS,
+    dense_sides,
+    hidden_error,
+    hidden_in,
     is_same,
-    layers_inside,
-    same_padding,
+    same_sides,
     subsamples,
     window_of,
 )
+from keras_gappos.surgery.wiring import layers_in, wirings
 
+PADDING = (keras.layers.ZeroPadding2D, Pad2D)
 ACTIVATIONS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
 
 
@@ -67,19 +68,17 @@ def antialias(
     Source: Zhang, arXiv 1904.11486.
     """
     BlurPool2D(kernel_size, padding=padding)  # raises for invalid arguments
-    graphs = graphs_in(model)
-    calls = [call for _, graph in graphs for call in graph.calls]
-    layers = _layers_to_convert(calls, patches, tuple(skip))
-    called = collections.Counter(id(call.layer) for call in calls)
-
+    wired = wirings(model)
+    layers = _layers_to_convert(wired, patches, tuple(skip))
     replacements: dict[int, Callable] = {}
-    for owner, graph in graphs:
-        wiring = _Wiring(graph, called)
-        for call in graph.calls:
+    for wiring in wired:
+        for call in wiring.graph.calls:
             layer = call.layer
             if id(layer) not in layers:
                 continue
-            pad, window = wiring.full_padding(call)
+            pad, window = _full_padding(call, wiring)
+            if pad is not None:
+                replacements[id(pad.layer)] = _widened(window)
             blur = BlurPool2D(
                 kernel_size,
                 layer.strides,
@@ -87,11 +86,10 @@ def antialias(
                 data_format="channels_last",
                 window=window,
                 dtype=layer.dtype_policy,
-                name=free_name(owner, f"{layer.name}_blur"),
+                name=free_name(wiring.model, f"{layer.name}_blur"),
             )
-            replacements.update(_conversion(layer, blur, wiring.last_pointwise(call)))
-            if pad is not None:
-                replacements[id(pad.layer)] = _widened(window)
+            wrap = _wrap(call, wiring) if padding == "circular" else None
+            replacements.update(_conversion(layer, blur, _last_pointwise(call, wiring), wrap))
 
     def replace(layer, copy):
         return replacements.get(id(layer), lambda layer, copy: None)(layer, copy)
@@ -99,87 +97,62 @@ def antialias(
     return rebuild_copy(model, replace)
 
 
-def _conversion(layer, blur, last):
+def _conversion(layer, blur, last, wrap):
     """What replaces a layer, and the last pointwise one behind it: `id` to `(layer, copy)`."""
 
-    def stride_1(layer, copy):
-        return copy(layer, strides=(1, 1))
+    def dense(layer, copy):
+        dense = copy(layer, strides=(1, 1))
+        return dense if wrap is None else in_turn(wrap, dense)
 
     if max(window_of(layer)) == 1:
         if isinstance(layer, POOLS):  # it picks pixels, no more
             return {id(layer): lambda layer, copy: blur}
-        return {id(layer): lambda layer, copy: _in_turn(blur, stride_1(layer, copy))}
+        return {id(layer): lambda layer, copy: in_turn(blur, dense(layer, copy))}
     if last is layer:
-        return {id(layer): lambda layer, copy: _in_turn(stride_1(layer, copy), blur)}
-    return {id(layer): stride_1, id(last): lambda layer, copy: _in_turn(copy(layer), blur)}
-
-
-def _in_turn(first, second):
-    return lambda *args, **kwargs: second(first(*args, **kwargs))
+        return {id(layer): lambda layer, copy: in_turn(dense(layer, copy), blur)}
+    return {id(layer): dense, id(last): lambda layer, copy: in_turn(copy(layer), blur)}
 
 
 def _widened(window):
     """What replaces a padding layer whose layer now needs the padding of strides 1."""
-    sides = tuple(same_padding(1, taps) for taps in window)
-    return lambda layer, copy: copy(layer, padding=sides)
+    return lambda layer, copy: copy(layer, padding=dense_sides(window))
 
 
-@dataclasses.dataclass
-class _Wiring:
-    """Who reads what in a graph; `called` counts the calls of layers by `id`, in all graphs."""
+def _last_pointwise(call, wiring):
+    """The last of the normalizations and activations behind a convolution, or itself."""
+    last = call
+    if isinstance(call.layer, CONVOLUTIONS):
+        while (reader := wiring.only_reader(last)) and _is_pointwise(reader.layer):
+            last = reader
+    return last.layer
 
-    graph: Graph
-    called: collections.Counter
 
-    def __post_init__(self):
-        self._readers: dict[int, list[Any]] = collections.defaultdict(list)
-        self._writer: dict[int, Call] = {}
-        for call in self.graph.calls:
-            self._writer.update({id(tensor): call for tensor in call.outputs})
-            for tensor in call.inputs:
-                self._readers[id(tensor)].append(call)
-        for tensor in self.graph.outputs:
-            self._readers[id(tensor)].append(None)
+def _full_padding(call, wiring):
+    """A padding layer to widen before a layer, and the window that says where it samples.
 
-    def only_reader(self, call: Call) -> Call | None:
-        """The only call that reads what `call` outputs, if its layer is called only once."""
-        readers = [reader for tensor in call.outputs for reader in self._readers[id(tensor)]]
-        if len(readers) != 1 or readers[0] is None or self.called[id(readers[0].layer)] > 1:
-            return None
-        return readers[0]
+    Layers of padding "same" sample where that padding centers their windows, and so do layers after
+    a padding layer that pads just as "same" would. Widened to the padding of strides 1, it leaves
+    the map that is blurred as large as the layer's input, with the border where it was.
+    """
+    window = window_of(call.layer)
+    if is_same(call.layer):
+        return None, window
+    pad = wiring.padding_before(call, PADDING)
+    if pad is None or pad.layer.padding != same_sides(pad, call.layer):
+        return None, None
+    return pad, window
 
-    def last_pointwise(self, call: Call) -> Layer:
-        """The last of the normalizations and activations behind a convolution, or itself."""
-        last = call
-        if isinstance(call.layer, CONVOLUTIONS):
-            while (reader := self.only_reader(last)) and _is_pointwise(reader.layer):
-                last = reader
-        return last.layer
 
-    def full_padding(self, call: Call) -> tuple[Call | None, tuple[int, int] | None]:
-        """A padding layer to widen before a layer, and the window that says where it samples.
-
-        Layers of padding "same" sample where that padding centers their windows, and so do layers
-        after a padding layer that pads just as "same" would. Widened to the padding of strides 1,
-        it leaves the map that is blurred as large as the layer's input: the border is where it was.
-        """
-        window = window_of(call.layer)
-        if is_same(call.layer):
-            return None, window
-        pad = self._writer.get(id(call.inputs[0]))
-        if (
-            pad is None
-            or type(pad.layer) is not keras.layers.ZeroPadding2D
-            or self.called[id(pad.layer)] > 1
-            or self.only_reader(pad) is not call
-        ):
-            return None, None
-        lengths, strides = pad.inputs[0].shape[1:3], call.layer.strides
-        if None in lengths or pad.layer.padding != tuple(
-            map(same_padding, lengths, window, strides)
-        ):
-            return None, None
-        return pad, window
+def _wrap(call, wiring):
+    """For a pool without padding whose windows tile the map: what wraps the map for strides 1."""
+    window = window_of(call.layer)
+    if is_same(call.layer) or max(window) == 1:
+        return None
+    if wiring.padding_before(call, PADDING) or same_sides(call, call.layer) != ((0, 0), (0, 0)):
+        return None
+    name = free_name(wiring.model, f"{call.layer.name}_pad")
+    sides = tuple((0, taps - 1) for taps in window)
+    return Pad2D(sides, "circular", data_format="channels_last", name=name)
 
 
 def _is_pointwise(layer):
@@ -195,38 +168,28 @@ def _is_pointwise(layer):
     return isinstance(layer, ACTIVATIONS)
 
 
-def _layers_to_convert(calls, patches, skip):
+def _layers_to_convert(wired, patches, skip):
     """The layers to convert by `id`, if all of them can be."""
-    found = {id(call.layer): call.layer for call in calls if not graph_inputs(call.layer)}
-    opaque = {
-        key: inside
-        for key, layer in found.items()
-        if not subsamples(layer)
-        and (inside := [part.name for part in layers_inside(layer) if subsamples(part)])
-    }
-    strided = {key: layer for key, layer in found.items() if subsamples(layer)}
-    names = [found[key].name for key in (*strided, *opaque)]
+    layers = layers_in(wired)
+    strided = {key: layer for key, layer in layers.items() if subsamples(layer)}
+    hidden = {key: names for key, each in layers.items() if (names := hidden_in(each, subsamples))}
+    names = [layers[key].name for key in (*strided, *hidden)]
     for name in skip:
         one_of("skip", name, names)
-    called = collections.Counter(id(call.layer) for call in calls)
-    for key, inside in opaque.items():
-        if (name := found[key].name) not in skip:
-            raise ValueError(
-                "Layers that subsample must be in a Functional or Sequential model. Received: "
-                f"{name!r}, a {type(found[key]).__name__} that contains {inside}. Build it from "
-                f"layers of the model, or leave it with skip=[{name!r}]."
-            )
+    for key, inside in hidden.items():
+        if (name := layers[key].name) not in skip:
+            remedy = f"Build it from layers of the model, or leave it with skip=[{name!r}]."
+            raise hidden_error(layers[key], inside, remedy)
     chosen = {
         key: layer
         for key, layer in strided.items()
         if layer.name not in skip and (patches or not _is_patch_embedding(layer))
     }
     for key, layer in chosen.items():
-        if called[key] > 1 or layer.data_format == "channels_first":
+        called = wired[0].called[key]
+        if called > 1 or layer.data_format == "channels_first":
             wrong = (
-                'has data_format="channels_first"'
-                if called[key] == 1
-                else f"is called {called[key]} times"
+                'has data_format="channels_first"' if called == 1 else f"is called {called} times"
             )
             raise ValueError(
                 "Layers that subsample must be called once and take channels last. Received: "

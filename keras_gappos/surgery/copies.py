@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_gappos.surgery.graph import Graph, Layer, graph_inputs, rebuild
+from keras_gappos.surgery.graph import Layer, graph_inputs, rebuild
 from keras_gappos.surgery.latent import check_graph
 
 
@@ -57,17 +57,13 @@ def rebuild_copy(
     return new
 
 
-def graphs_in(model: keras.Model) -> list[tuple[keras.Model, Graph]]:
-    """A model and the models that are layers of it, each once, with their graphs."""
-    found: dict[int, tuple[keras.Model, Graph]] = {}
+def in_turn(first: Callable, *others: Callable) -> Callable:
+    """A function of the arguments of the first, whose result goes through the others."""
 
-    def visit(model):
-        if id(model) not in found:
-            found[id(model)] = model, Graph(model)
-            for call in found[id(model)][1].calls:
-                if graph_inputs(call.layer):
-                    visit(call.layer)
+    def call(*args, **kwargs):
+        x = first(*args, **kwargs)
+        for function in others:
+            x = function(x)
+        return x
 
-    check_graph(model)
-    visit(model)
-    return list(found.values())
+    return call

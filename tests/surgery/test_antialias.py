@@ -4,7 +4,7 @@ import pytest
 from keras import layers, ops
 
 import keras_gappos as kg
-from keras_gappos.layers import BlurPool2D
+from keras_gappos.layers import BlurPool2D, Pad2D
 from keras_gappos.surgery import antialias
 from keras_gappos.surgery.graph import graph_inputs
 from keras_gappos.surgery.windows import has_window, layers_inside
@@ -78,7 +78,8 @@ def test_without_a_blur_the_networks_of_keras_compute_the_same(name):
     for size in ((64, 77),) if name == "MobileNetV2" else ((96, 77), (75, 84)):
         keras.utils.set_random_seed(0)
         build = getattr(keras.applications, name)
-        model = build(input_shape=(*size, 3), weights=None, include_top=False)
+        small = {"alpha": 0.35} if name == "MobileNetV2" else {}
+        model = build(input_shape=(*size, 3), weights=None, include_top=False, **small)
         low, high = NETWORKS[name]
         x = images(2, *size, 3, low=low, high=high)
         randomize(model, x)
@@ -122,23 +123,27 @@ LAYERS = {
 @pytest.mark.parametrize("kind", LAYERS)
 def test_each_layer_keeps_its_grid_whatever_its_window_and_the_maps_size(kind, padding):
     square = kind in ("depthwise", "separable")  # TensorFlow takes only these
-    cases = [(1, 2), (2, 2), (3, 2), (4, 3), (5, 4), (2, 3)]
-    cases += [] if square else [((3, 2), (2, 1)), ((1, 5), (3, 2)), (3, (1, 2))]
+    cases = [(1, 2), (2, 2), (3, 2), (4, 3), (2, 3)]
+    cases += [] if square else [((3, 2), (2, 1)), ((1, 5), (3, 2))]
     for window, strides in cases:
         inputs = keras.Input((None, None, 3))  # its size is not known
         keras.utils.set_random_seed(0)
         model = keras.Model(inputs, LAYERS[kind](window, strides, padding)(inputs))
         plain = antialias(model, kernel_size=1, patches=True)
-        for size in ((8, 9), (11, 6), (5, 7)):
+        for size in ((8, 9), (7, 10)):
             expected, got = model(images(2, *size, 3)), plain(images(2, *size, 3))
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
         known = antialias(network(LAYERS[kind](window, strides, padding)), 3, patches=True)
         assert known.output_shape[1:] == tuple(model(images(1, 9, 8, 3)).shape[1:])
 
 
+@pytest.mark.parametrize("mode", ["zeros", "circular"])
 @pytest.mark.parametrize("padding", [1, ((0, 1), (0, 1)), ((1, 1), (0, 1)), ((2, 0), (1, 3))])
-def test_padding_layers_before_it_count(padding):
-    stack = [layers.ZeroPadding2D(padding, name="pad"), layers.Conv2D(4, 3, 2, name="conv")]
+def test_padding_layers_before_it_count(padding, mode):
+    pad = layers.ZeroPadding2D(padding, name="pad")
+    if mode == "circular":
+        pad = Pad2D(padding, mode, name="pad")
+    stack = [pad, layers.Conv2D(4, 3, 2, name="conv")]
     for size in ((9, 8), (8, 8), (7, 9)):
         model = network(*stack, size=size)
         assert difference(model, antialias(model, 1), images(2, *size, 3)) < 1e-6
