@@ -110,6 +110,18 @@ def test_without_a_blur_the_packages_own_networks_compute_the_same(name):
     assert difference(model, antialias(randomize(model, x), kernel_size=1), x) < 1e-4
 
 
+@pytest.mark.parametrize("taps", [3, 4])
+def test_a_converted_resnet_is_the_resnet_that_is_built_with_blurs(taps):
+    model, blurred = (
+        kg.models.resnet(18, (32, 32, 3), 5, width=4, downsampling=kind, blur_kernel=kernel)
+        for kind, kernel in (("stride", None), ("blur", taps))
+    )
+    x = images(2, 32, 32, 3)
+    randomize(model, x)
+    blurred.set_weights(model.get_weights())
+    assert difference(blurred, antialias(model, taps), x) < 1e-5
+
+
 LAYERS = {
     "conv": lambda k, s, p: layers.Conv2D(4, k, s, padding=p, activation="relu", name="layer"),
     "depthwise": lambda k, s, p: layers.DepthwiseConv2D(k, s, padding=p, name="layer"),

@@ -104,6 +104,27 @@ def test_zeros_give_the_old_outputs_and_other_modes_the_old_weights(name):
         np.testing.assert_allclose(outputs(again, x), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("mode", "stem", "downsampling"),
+    [
+        ("reflect", "imagenet", "blur"),
+        ("replicate", "canvas", "stride"),
+        ("circular", "imagenet", "stride"),
+        ("circular", "cifar", "blur"),
+    ],
+)
+def test_a_padded_resnet_is_the_resnet_that_is_built_with_that_padding(mode, stem, downsampling):
+    model, built = (
+        kg.models.resnet(18, (64, 64, 3), 5, 4, stem, downsampling, padding=padding)
+        for padding in ("zeros", mode)
+    )
+    built.set_weights(model.get_weights())
+    x = images(2, 64, 64, 3)
+    expected = outputs(built, x)
+    got = outputs(set_padding(model, mode), x)
+    np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+
+
 def roll(x, down, right):
     return np.roll(x, (down, right), axis=(1, 2))
 
