@@ -87,7 +87,8 @@ def test_without_a_blur_the_networks_of_keras_compute_the_same(name):
         assert not any(max(layer.strides) > 1 for layer in plain.layers if has_window(layer))
         assert len(blurs(plain)) >= 5
         worst = max(worst, difference(model, plain, x))
-        assert difference(model, antialias(model), x) > 0.05
+        blurred = antialias(model, padding="replicate")  # whose last maps are small
+        assert difference(model, blurred, x) > 0.05
     print(f"| {name} | {worst:.1e} |")
     assert worst < 1e-4
 
