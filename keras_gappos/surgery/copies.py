@@ -36,8 +36,10 @@ def rebuild_copy(
         try:
             twin = type(layer).from_config({**layer.get_config(), **changes})
         except (NotImplementedError, TypeError, ValueError) as error:
+            if not layer.weights and not changes:
+                return layer  # such as a Lambda; shared, it can do no harm
             raise ValueError(
-                f"The layers of `model` must be made from their `get_config`. Received: "
+                "The layers of `model` must be made from their `get_config`. Received: "
                 f"{layer.name!r}, a {type(layer).__name__}: {error}"
             ) from error
         pairs.append((layer, twin))

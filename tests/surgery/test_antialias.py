@@ -245,6 +245,14 @@ def test_weights_are_copies_and_the_model_stays_as_it_is():
         np.testing.assert_array_equal(old, new)
 
 
+def test_a_layer_without_weights_that_has_no_configuration_is_kept():
+    double = layers.Lambda(lambda x: 2 * x, name="double")
+    model = network(double, layers.Conv2D(4, 3, 2, name="conv"))
+    smooth = antialias(model, 1)
+    assert smooth.get_layer("double") is double
+    assert difference(model, smooth, images(2, 9, 8, 3)) < 1e-6
+
+
 def test_patch_embeddings_and_skipped_layers_stay_unless_asked_for():
     model = network(layers.Conv2D(4, 2, 2, name="patch"), layers.MaxPooling2D(2, name="pool"))
     assert blurs(antialias(model)) == ["pool_blur"]
@@ -291,7 +299,7 @@ class Subclassed(keras.Model):
 class NoConfig(layers.Layer):
     def __init__(self, factor):
         super().__init__(name="no_config")
-        self.factor = factor
+        self.factor = self.add_weight((), "ones")
 
     def call(self, inputs):
         return inputs * self.factor
