@@ -7,6 +7,7 @@ import keras_gappos as kg
 from keras_gappos.layers import BlurPool2D, Pad2D
 from keras_gappos.surgery import antialias, set_padding
 
+slow = pytest.mark.slow
 NUMPY = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
@@ -38,7 +39,7 @@ LAYERS = {
 def test_circular_padding_gives_what_the_layer_gives_on_a_tiled_image(kind, known):
     x = images(2, 8, 12, 3)
     tiled = np.tile(x, (1, 3, 3, 1))
-    for window, strides in ((3, 1), (3, 2), (2, 2), (5, 4), (4, 1)):
+    for window, strides in ((3, 2), (2, 2), (4, 1)):
         layer = LAYERS[kind](window, strides)
         inputs = keras.Input((8, 12, 3) if known else (None, None, 3))
         keras.utils.set_random_seed(0)
@@ -83,7 +84,9 @@ OWN = {
 }
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize(
+    "name", ["resnet", *(pytest.param(name, marks=slow) for name in OWN if name != "resnet")]
+)
 def test_zeros_give_the_old_outputs_and_other_modes_the_old_weights(name):
     keras.utils.set_random_seed(0)
     model = OWN[name]()
@@ -108,8 +111,8 @@ def test_zeros_give_the_old_outputs_and_other_modes_the_old_weights(name):
     ("mode", "stem", "downsampling"),
     [
         ("reflect", "imagenet", "blur"),
-        ("replicate", "canvas", "stride"),
-        ("circular", "imagenet", "stride"),
+        pytest.param("replicate", "canvas", "stride", marks=slow),
+        pytest.param("circular", "imagenet", "stride", marks=slow),
         ("circular", "cifar", "blur"),
     ],
 )
