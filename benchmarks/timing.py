@@ -116,7 +116,8 @@ def write(settings, script, rows):
         return
     name = pathlib.Path(script).name
     values = {k: v for k, v in dataclasses.asdict(settings).items() if k != "output"}
-    flags = [word for k, v in values.items() for word in (f"--{k.replace('_', '-')}", str(v))]
+    given = {k: v for k, v in values.items() if v is not None}
+    flags = [word for k, v in given.items() for word in (f"--{k.replace('_', '-')}", str(v))]
     content = {
         "benchmark": name.removesuffix(".py"),
         "command": shlex.join(["python", f"benchmarks/{name}", *flags]),

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from keras import layers
 
+import keras_gappos as kg
+
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
 
@@ -73,3 +75,21 @@ def test_a_fine_tuned_network_takes_raw_images(tmp_path, monkeypatch, capsys):
     assert [len(line.split()) for line in capsys.readouterr().out.splitlines()[2:]] == [3, 4]
     network = keras.saving.load_model("finetuned.keras")
     assert network.predict(images[:2], verbose=0).shape == (2, 10)
+
+
+def test_an_anti_aliased_network_is_fine_tuned_and_saved(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    example = load_example("antialias_your_model")
+    assert kg.surgery.antialias(example.mobilenet(1), 3).output_shape == (None, 10)
+
+    def small(channels):
+        conv = layers.Conv2D(8, 3, strides=4, name="conv")
+        stack = [conv, layers.BatchNormalization(), layers.GlobalMaxPooling2D(), layers.Dense(10)]
+        return keras.Sequential([keras.Input((32, 32, channels)), *stack])
+
+    monkeypatch.setattr(example, "mobilenet", small)
+    example.main(epochs=2, limit=64)
+    rows = [line.split()[-2:] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert len(rows) == 3 and all(0 <= float(percent) <= 100 for row in rows for percent in row)
+    smooth = keras.saving.load_model("antialiased_mobilenet.keras")
+    assert smooth.get_layer("conv_blur").kernel_size == 3

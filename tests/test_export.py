@@ -25,6 +25,7 @@ LAYERS = {
     "pad_reflect": lambda maps, **other: layers.Pad2D(((1, 0), (2, 3)), "reflect")(maps),
     "pad_replicate": lambda maps, **other: layers.Pad2D(((1, 0), (2, 3)), "replicate")(maps),
     "pad_circular": lambda maps, **other: layers.Pad2D(((1, 0), (2, 19)), "circular")(maps),
+    "blur_window": lambda maps, **other: layers.BlurPool2D(4, (2, 1), window=3)(maps),
     "mask": lambda maps, **other: layers.ChannelMask([1])(maps),
     "permutation": lambda maps, **other: layers.ChannelPermutation("fixed", seed=1)(maps),
     "standardization": lambda maps, **other: layers.ImageStandardization((0.5,) * 4, (2.0,) * 4)(

@@ -12,7 +12,7 @@ def examples_of(page):
 
 
 def marks_of(page, example):
-    if page == "docs/tuning.md":  # it compiles a MobileNet
+    if page in ("docs/antialias.md", "docs/tuning.md"):  # they build MobileNets
         return [pytest.mark.slow]
     return [pytest.mark.tensorflow] if "import tensorflow" in example else []
 
@@ -20,7 +20,10 @@ def marks_of(page, example):
 EXAMPLES = examples_of("README.md")
 ALL = [
     pytest.param(example, id=f"{page}-{number}", marks=marks_of(page, example))
-    for page in ("README.md", "docs/preprocessing.md", "docs/training.md", "docs/tuning.md")
+    for page in (
+        "README.md",
+        *(f"docs/{name}.md" for name in ("antialias", "preprocessing", "training", "tuning")),
+    )
     for number, example in enumerate(examples_of(page))
 ]
 

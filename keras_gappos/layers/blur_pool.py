@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -35,12 +36,15 @@ class BlurPool2D(keras.layers.Layer):
 
     Args:
         kernel_size: taps of the kernel along each axis, 1 (no blur) to 7.
-        strides: step in pixels along both axes, at least 1.
+        strides: step in pixels along both axes, at least 1, or a pair (vertical, horizontal).
         padding: `"reflect"` mirrors the map without repeating its border pixels, `"replicate"`
             repeats the border pixels, `"zero"` pads with zeros, `"circular"` continues with the
             opposite side.
         data_format: `"channels_last"` or `"channels_first"`: the order of the axes. Defaults to
             `keras.config.image_data_format()`.
+        window: size, or pair of sizes, of the windows of a convolution or pool of these strides and
+            `padding="same"`, to center the outputs where its windows are: with 3 and strides of 2,
+            on pixels 1, 3, 5, ... of an even-sized map. `None` starts with the first pixel.
 
     Input shape:
         `(batch, height, width, channels)`, or with "channels_first" `(batch, channels, height,
@@ -67,16 +71,18 @@ class BlurPool2D(keras.layers.Layer):
     def __init__(
         self,
         kernel_size: int = 4,
-        strides: int = 2,
+        strides: int | Sequence[int] = 2,
         padding: str = "reflect",
         data_format: str | None = None,
+        window: int | Sequence[int] | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.kernel_size = integer("kernel_size", kernel_size, 1, below=8)
-        self.strides = integer("strides", strides, 1)
+        self.strides = _one_or_pair("strides", strides)
         self.padding = one_of("padding", padding, PADDINGS)
         self.data_format = standardize_data_format(data_format)
+        self.window = None if window is None else _one_or_pair("window", window)
 
     def call(self, inputs: Tensor) -> Tensor:
         """Returns the blurred and subsampled maps."""
@@ -89,15 +95,18 @@ class BlurPool2D(keras.layers.Layer):
         # thirtieth), which is only faster for sides above 112 on TensorFlow. A convolution would
         # confine a non-finite pixel to its window, but training and analysis reject such values.
         x = ops.reshape(x, (-1, height, width * channels))
-        x = ops.matmul(self._matrix(height, x.dtype), x)
+        x = ops.matmul(self._matrix(height, 0, x.dtype), x)
         x = ops.reshape(x, (-1, width, channels))
-        x = ops.matmul(self._matrix(width, x.dtype), x)
+        x = ops.matmul(self._matrix(width, 1, x.dtype), x)
         x = ops.reshape(x, (-1, out_height, out_width, channels))
         return from_channels_last(x, self.data_format)
 
-    def _matrix(self, length, dtype):
+    def _matrix(self, length, axis, dtype):
         """`(ceil(length / strides), length)`: the weight of each pixel in each output."""
-        centers = ops.arange(0, length, self.strides, dtype="int32")[:, None]
+        strides = _pair(self.strides)[axis]
+        centers = ops.arange(0, length, strides, dtype="int32")[:, None]
+        if self.window is not None:
+            centers += self._offset(length, strides, _pair(self.window)[axis])
         pixels = ops.arange(length, dtype="int32")[None, :]
         before = (self.kernel_size - 1) // 2
         matrix = 0.0
@@ -109,6 +118,15 @@ class BlurPool2D(keras.layers.Layer):
             matrix += tap * ops.cast(ops.equal(source, pixels), dtype)
         return matrix
 
+    def _offset(self, length, strides, window):
+        """The center of the first window of a layer of padding "same"."""
+        # For each remainder: how far "same" pads before the map without strides, and with them.
+        offsets = [
+            (window - 1) // 2 - max(window - (remainder or strides), 0) // 2
+            for remainder in range(strides)
+        ]
+        return ops.take(ops.convert_to_tensor(offsets, "int32"), length % strides)
+
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """The input's shape with `ceil(height / strides)` and `ceil(width / strides)`."""
         shape = shape_to_channels_last(input_shape, self.data_format)
@@ -118,7 +136,8 @@ class BlurPool2D(keras.layers.Layer):
     def _pooled(self, shape):
         batch, height, width, channels = shape
         halved = (
-            None if n is None else (n + self.strides - 1) // self.strides for n in (height, width)
+            None if n is None else (n + step - 1) // step
+            for n, step in zip((height, width), _pair(self.strides))
         )
         return (batch, *halved, channels)
 
@@ -145,4 +164,18 @@ class BlurPool2D(keras.layers.Layer):
             "strides": self.strides,
             "padding": self.padding,
             "data_format": self.data_format,
+            "window": self.window,
         }
+
+
+def _one_or_pair(name, value):
+    """`value`, if it is an integer of at least 1, or a pair of them."""
+    if not isinstance(value, (tuple, list)):
+        return integer(name, value, 1)
+    if len(value) != 2:
+        raise ValueError(f"`{name}` must be an integer or a pair. Received: {name}={value!r}")
+    return tuple(integer(name, each, 1) for each in value)
+
+
+def _pair(value):
+    return value if isinstance(value, tuple) else (value, value)

@@ -34,7 +34,7 @@ def images(*shape):
 def test_does_what_every_layer_owes():
     run_layer_test(
         BlurPool2D,
-        {"kernel_size": 5, "strides": 3, "padding": "zero"},
+        {"kernel_size": 5, "strides": 3, "padding": "zero", "window": 4},
         (np.arange(3 * 7 * 5 * 2, dtype="float32").reshape(3, 7, 5, 2) % 9,),
         expected_output_shape=(3, 3, 2, 2),
         dtypes=("float32",),  # as the other pools it computes in its own dtype, not in the input's
@@ -133,6 +133,30 @@ def test_a_non_finite_pixel_affects_its_channel_of_its_image_alone(bad):
     np.testing.assert_array_equal(pooled, clean)
 
 
+def test_strides_may_differ_by_axis():
+    x = images(2, 8, 9, 3)
+    layer = BlurPool2D(3, strides=[3, 1])
+    np.testing.assert_allclose(to_numpy(layer(x)), blur_pool(x, 3, 1)[:, ::3], atol=1e-6)
+    assert layer.compute_output_shape(x.shape) == (2, 3, 9, 3)
+    assert BlurPool2D.from_config(layer.get_config()).strides == (3, 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 11), st.integers(1, 11)),
+    window=st.integers(1, 7),
+    strides=st.integers(1, 4),
+)
+def test_with_a_window_it_samples_where_a_strided_layer_does(size, window, strides):
+    x = images(2, *size, 3)
+    strided = keras.layers.MaxPooling2D(window, strides, "same")(x)
+    dense = keras.layers.MaxPooling2D(window, 1, "same")(x)
+    for inputs in (keras.Input((None, None, 3)), keras.Input((*size, 3))):
+        pool = BlurPool2D(1, strides, window=window)
+        sampled = keras.Model(inputs, pool(inputs))(dense)
+        np.testing.assert_array_equal(to_numpy(sampled), to_numpy(strided))
+
+
 def test_has_no_weights():
     model = functional_model(BlurPool2D(), [images(2, 8, 8, 3)])
     assert not model.weights
@@ -145,7 +169,10 @@ def test_has_no_weights():
         ({"kernel_size": 8}, r"`kernel_size` must be an integer in \[1, 8\).*kernel_size=8"),
         ({"kernel_size": 2.5}, r"`kernel_size` must be an integer in .*kernel_size=2.5"),
         ({"strides": 0}, "`strides` must be an integer of at least 1.*strides=0"),
-        ({"strides": (2, 2)}, r"`strides` must be an integer of at least 1.*\(2, 2\)"),
+        ({"strides": (2, 0)}, r"`strides` must be an integer of at least 1.*strides=0"),
+        ({"strides": (2, 2, 2)}, r"`strides` must be an integer or a pair.*\(2, 2, 2\)"),
+        ({"window": 0}, "`window` must be an integer of at least 1.*window=0"),
+        ({"window": (3,)}, r"`window` must be an integer or a pair.*\(3,\)"),
         ({"padding": "zeros"}, r"`padding` must be one of .*'zeros'. Did you mean 'zero'\?"),
     ],
 )

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="JAX's 
     [
         layers.AdaptivePolyphasePool2D(),
         layers.BlurPool2D(),
+        layers.BlurPool2D(window=3),
         layers.LearnablePolyphasePool2D(),
         layers.Pad2D(2, "reflect"),
         layers.Pad2D((2, 9), "circular"),

@@ -28,6 +28,7 @@ LAYERS = {
     "BlurPool2D replicate": lambda **k: layers.BlurPool2D(3, 3, "replicate", **k),
     "BlurPool2D circular": lambda **k: layers.BlurPool2D(5, 2, "circular", **k),
     "BlurPool2D zero": lambda **k: layers.BlurPool2D(3, 3, "zero", **k),
+    "BlurPool2D window": lambda **k: layers.BlurPool2D(3, (2, 3), window=4, **k),
     "ChannelMask": lambda **k: layers.ChannelMask([1], **k),
     "ChannelPermutation fixed": lambda **k: layers.ChannelPermutation("fixed", seed=1, **k),
     "ChannelPermutation batch": lambda **k: layers.ChannelPermutation("batch", seed=1, **k),
