@@ -1,13 +1,13 @@
 """How consistent does anti-aliasing make a trained network, before and after fine-tuning?
 
-    python benchmarks/antialias_cifar10.py DATA_DIR
+    python benchmarks/antialias_cifar10.py --data-dir DATA_DIR
 
 DATA_DIR is a folder of TensorFlow Datasets that has CIFAR-10. The zoo's ResNet-18 without shifts in
 training is converted by `surgery.antialias`, by `surgery.set_padding`, and by both, and trained for
 one more epoch of mirrored images. Beside it, the zoo's ResNet-18 that was built with blurs. Top-1
 accuracy on the first 2,000 test images, and consistency under random shifts: circular, of up to 3
-pixels, and with black coming in, of up to 4. About 15 minutes on 2 cores; `--output` writes the rows
-to a JSON file.
+pixels, and with black coming in, of up to 4. About 15 minutes on 2 cores; `--output` writes the
+rows to a JSON file.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ NAME, BUILT = "resnet18.cifar10_unshifted", "blurpool_resnet18.cifar10_unshifted
 class Settings:
     """Measure a trained ResNet-18 that is anti-aliased, padded circularly, or both."""
 
-    data_dir: tyro.conf.Positional[str]
+    data_dir: str
     """Folder of TensorFlow Datasets that has CIFAR-10."""
     test_images: int = 2000
     """Test images to measure on."""
