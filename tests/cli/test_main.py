@@ -108,7 +108,7 @@ def test_every_setting_is_a_flag(monkeypatch):
         "--dataset mnist --data-dir d --output-dir o --grids 2 4 --tasks class --networks gapnet"
     )
     flags += " --depth 34 --width 8 --epochs 3 --location-epochs 2 --target-accuracy 99"
-    flags += " --train-images 9"
+    flags += " --train-images 9 --padding circular"
     flags += " --test-images 8 --test-passes 1 --batch-size 7 --learning-rate 0.1 --no-flip"
     flags += " --no-normalize --precision mixed_float16 --seed 5 --no-show-images"
     flags += " --distribute mirrored --jit-compile off"
