@@ -125,6 +125,8 @@ class BlurPool2D(keras.layers.Layer):
             (window - 1) // 2 - max(window - (remainder or strides), 0) // 2
             for remainder in range(strides)
         ]
+        if isinstance(length, int):
+            return offsets[length % strides]
         return ops.take(ops.convert_to_tensor(offsets, "int32"), length % strides)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
