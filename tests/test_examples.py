@@ -84,7 +84,12 @@ def test_an_anti_aliased_network_is_fine_tuned_and_saved(tmp_path, monkeypatch, 
 
     def small(channels):
         conv = layers.Conv2D(8, 3, strides=4, name="conv")
-        stack = [conv, layers.BatchNormalization(), layers.GlobalMaxPooling2D(), layers.Dense(10)]
+        stack = [
+            conv,
+            layers.BatchNormalization(),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(10),
+        ]
         return keras.Sequential([keras.Input((32, 32, channels)), *stack])
 
     monkeypatch.setattr(example, "mobilenet", small)

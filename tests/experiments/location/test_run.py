@@ -57,18 +57,19 @@ def test_a_run_leaves_rows_table_figure_and_weights(finished):
 
 
 def test_each_padding_has_networks_of_its_own(tmp_path):
-    rows = run(tiny(tmp_path, padding=("zeros", "circular"), epochs=1))
-    assert [row["padding"] for row in rows] == ["zeros", "circular"]
-    key = {"network": "gapnet", "task": "location", "grid_size": 2}
-    for padding, modes in (("zeros", set()), ("circular", {"circular"})):
-        network = Location.load_network(tmp_path, **key, padding=padding)
+    experiment = Location(tiny(tmp_path, padding=("zeros", "circular")))
+    zeros, circular = experiment.plan()
+    assert (zeros.name, circular.name) == ("gapnet location 2x2", "gapnet location 2x2 circular")
+    for job, modes in ((zeros, set()), (circular, {"circular"})):
+        network = experiment.build(job.key, (8, 8, 1), 10)
         assert {layer.mode for layer in network.layers if isinstance(layer, Pad2D)} == modes
-    assert len({row["weights"] for row in rows}) == 2
-    (path, fields), *_ = entries(
-        json.loads((tmp_path / "results.json").read_text())["settings"], rows[1]
-    )
-    assert path == rows[1]["weights"]
-    assert fields["arguments"]["padding"] == "circular"
+
+
+def test_the_zoo_entry_of_a_padded_network_names_its_padding(finished):
+    content = json.loads((finished / "results.json").read_text())
+    row = content["rows"][0] | {"padding": "circular"}
+    ((_, fields),) = entries(content["settings"], row)
+    assert fields["arguments"]["padding"] == fields["key"]["padding"] == "circular"
     assert fields["name"] == "gapnet_resnet18.digits_location_circular_2x2_w2"
 
 
