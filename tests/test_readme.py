@@ -18,11 +18,12 @@ def marks_of(page, example):
 
 
 EXAMPLES = examples_of("README.md")
+PAGES = ("antialias", "padding", "preprocessing", "training", "tuning")
 ALL = [
     pytest.param(example, id=f"{page}-{number}", marks=marks_of(page, example))
     for page in (
         "README.md",
-        *(f"docs/{name}.md" for name in ("antialias", "preprocessing", "training", "tuning")),
+        *(f"docs/{name}.md" for name in PAGES),
     )
     for number, example in enumerate(examples_of(page))
 ]
