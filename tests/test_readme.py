@@ -12,9 +12,10 @@ def examples_of(page):
 
 
 def marks_of(page, example):
-    if page in ("docs/antialias.md", "docs/tuning.md"):  # they build MobileNets
-        return [pytest.mark.slow]
-    return [pytest.mark.tensorflow] if "import tensorflow" in example else []
+    marks = [pytest.mark.tensorflow] if "import tensorflow" in example else []
+    # They train, or build MobileNets.
+    slow = page in ("docs/antialias.md", "docs/tuning.md") or ".fit(" in example
+    return [*marks, pytest.mark.slow] if slow else marks
 
 
 EXAMPLES = examples_of("README.md")

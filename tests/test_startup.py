@@ -67,6 +67,7 @@ finally:
 
 
 @pytest.mark.tensorflow
+@pytest.mark.slow
 def test_a_user_may_ask_for_the_log():
     import tensorflow as tf
 

@@ -174,6 +174,7 @@ def test_a_published_network_answers_as_the_trained_one(entries, results):
     np.testing.assert_array_equal(got.argmax(-1), wanted.argmax(-1))
 
 
+@pytest.mark.slow
 def test_the_scores_of_a_card_are_measured_again(entries):
     for entry in entries.values():
         again = score(entry.name)
@@ -283,6 +284,7 @@ def test_a_zoo_stays_as_it_was_where_something_is_rejected(results, tmp_path, mo
     assert sorted(before) == sorted(path for path in tmp_path.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_a_model_of_other_results_is_not_replaced_unasked(results, tmp_path):
     def publish(folder, **arguments):
         arguments = {"log": lambda _: None, **arguments}

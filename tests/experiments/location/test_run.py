@@ -110,6 +110,7 @@ def test_finished_rows_are_not_trained_again(finished, monkeypatch):
     assert (finished / "results.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_as_if_it_had_not_been(finished, tmp_path, monkeypatch):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

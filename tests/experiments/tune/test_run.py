@@ -137,6 +137,7 @@ def test_batch_sizes_fit_the_training_images_unless_they_are_named(count, sizes)
     assert tune._space(TuneSettings(space=("batch_size=256",)), count) == {"batch_size": 256}
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_makes_the_same_choices(tmp_path, monkeypatch):
     tune.run(tiny(tmp_path / "whole"))
     fit, calls = AugShiftHyperModel.fit, []
@@ -160,6 +161,7 @@ def test_a_search_that_was_stopped_makes_the_same_choices(tmp_path, monkeypatch)
     assert [row["starts"] for row in stopped] == [1, 2, 1]
 
 
+@pytest.mark.slow
 def test_hyperband_names_the_trial_that_each_trial_continues(tmp_path):
     tune.run(tiny(tmp_path, tuner="hyperband", trials=4, epochs=3))
     rows = rows_of(tmp_path)
