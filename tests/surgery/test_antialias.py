@@ -70,7 +70,12 @@ def blurs(model):
     "name",
     [
         "MobileNetV2",
-        *(pytest.param(name, marks=slow) for name in NETWORKS if name != "MobileNetV2"),
+        *(
+            # On the other backends they only take longer.
+            pytest.param(name, marks=[slow, pytest.mark.tensorflow])
+            for name in NETWORKS
+            if name != "MobileNetV2"
+        ),
     ],
 )
 def test_without_a_blur_the_networks_of_keras_compute_the_same(name):
