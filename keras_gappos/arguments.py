@@ -32,6 +32,11 @@ def integer(name: str, value: Any, minimum: int, below: int | None = None) -> in
     return number
 
 
+def pair(value: Any) -> tuple | list:
+    """Returns a tuple or list as it is, and anything else twice: for height and for width."""
+    return value if isinstance(value, (tuple, list)) else (value, value)
+
+
 def one_of(name: str, value: Any, choices: Iterable) -> Any:
     """Returns `value`, if it is one of `choices`.
 

@@ -71,7 +71,7 @@ class Predictor:
         for variant in variants:
             outputs = self._model.predict_on_batch((*tensors, *_tensors(variant)))
             values = np.asarray(outputs)[:count]
-            _check_numbers(values)
+            check_numbers(values)
             yield values
 
     def fill(self, array: np.ndarray) -> np.ndarray:
@@ -109,7 +109,8 @@ def _tensors(arrays):
     return [ops.convert_to_tensor(array) for array in arrays]
 
 
-def _check_numbers(values):
+def check_numbers(values: np.ndarray) -> None:
+    """Raises a `ValueError` if a network gave NaN (decisions: -1) or infinite values."""
     valid = values >= 0 if values.dtype.kind == "i" else np.isfinite(values)
     if not valid.all():
         raise ValueError(

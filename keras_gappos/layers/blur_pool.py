@@ -9,9 +9,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_gappos.arguments import Tensor, integer, one_of
+from keras_gappos.arguments import Tensor, integer, one_of, pair
 from keras_gappos.layers.borders import border_sources
 from keras_gappos.layers.data_format import (
+    check_rank,
     from_channels_last,
     shape_from_channels_last,
     shape_to_channels_last,
@@ -103,10 +104,10 @@ class BlurPool2D(keras.layers.Layer):
 
     def _matrix(self, length, axis, dtype):
         """`(ceil(length / strides), length)`: the weight of each pixel in each output."""
-        strides = _pair(self.strides)[axis]
+        strides = pair(self.strides)[axis]
         centers = ops.arange(0, length, strides, dtype="int32")[:, None]
         if self.window is not None:
-            centers += self._offset(length, strides, _pair(self.window)[axis])
+            centers += self._offset(length, strides, pair(self.window)[axis])
         pixels = ops.arange(length, dtype="int32")[None, :]
         before = (self.kernel_size - 1) // 2
         matrix = 0.0
@@ -139,16 +140,12 @@ class BlurPool2D(keras.layers.Layer):
         batch, height, width, channels = shape
         halved = (
             None if n is None else (n + step - 1) // step
-            for n, step in zip((height, width), _pair(self.strides))
+            for n, step in zip((height, width), pair(self.strides))
         )
         return (batch, *halved, channels)
 
     def _check(self, shape):
-        if len(shape) != 4:
-            raise ValueError(
-                f"{self.name!r} needs an input of shape (batch, height, width, channels), or "
-                f"(batch, channels, height, width). Received: shape={shape}"
-            )
+        check_rank(self.name, shape)
         least = self.kernel_size // 2 + 1
         if self.padding == "reflect" and any(isinstance(n, int) and n < least for n in shape[1:3]):
             raise ValueError(
@@ -177,7 +174,3 @@ def _one_or_pair(name, value):
     if len(value) != 2:
         raise ValueError(f"`{name}` must be an integer or a pair. Received: {name}={value!r}")
     return tuple(integer(name, each, 1) for each in value)
-
-
-def _pair(value):
-    return value if isinstance(value, tuple) else (value, value)

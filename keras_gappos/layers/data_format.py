@@ -33,6 +33,15 @@ def require_channels_last(name: str) -> None:
         )
 
 
+def check_rank(name: str, shape: tuple) -> None:
+    """Raises a `ValueError` unless the input of a layer of this name, channels last, has rank 4."""
+    if len(shape) != 4:
+        raise ValueError(
+            f"{name!r} needs an input of shape (batch, height, width, channels), or "
+            f"(batch, channels, height, width). Received: shape={shape}"
+        )
+
+
 def to_channels_last(images: Tensor, data_format: str) -> Tensor:
     """Returns images of `data_format`, of rank 4, as (batch, height, width, channels)."""
     return (

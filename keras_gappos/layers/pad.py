@@ -8,9 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_gappos.arguments import Tensor, integer, one_of
+from keras_gappos.arguments import Tensor, integer, one_of, pair
 from keras_gappos.layers.borders import border_sources
 from keras_gappos.layers.data_format import (
+    check_rank,
     shape_from_channels_last,
     shape_to_channels_last,
     standardize_data_format,
@@ -93,11 +94,7 @@ class Pad2D(keras.layers.Layer):
     def _check(self, shape):
         """The shape, channels last, if it can be padded."""
         shape = shape_to_channels_last(shape, self.data_format)
-        if len(shape) != 4:
-            raise ValueError(
-                f"{self.name!r} needs an input of shape (batch, height, width, channels), or "
-                f"(batch, channels, height, width). Received: shape={shape}"
-            )
+        check_rank(self.name, shape)
         sides = zip(shape[1:3], self.padding)
         if self.mode == "reflect" and any(
             isinstance(n, int) and n <= max(side) for n, side in sides
@@ -132,8 +129,8 @@ class Pad2D(keras.layers.Layer):
 def _four_sides(padding):
     """`padding` as `((top, bottom), (left, right))`."""
     try:
-        rows, columns = _pair(padding)
-        (top, bottom), (left, right) = _pair(rows), _pair(columns)
+        rows, columns = pair(padding)
+        (top, bottom), (left, right) = pair(rows), pair(columns)
         top, bottom, left, right = (integer("padding", n, 0) for n in (top, bottom, left, right))
     except (TypeError, ValueError):
         raise ValueError(
@@ -141,7 +138,3 @@ def _four_sides(padding):
             f"((top, bottom), (left, right)). Received: padding={padding!r}"
         ) from None
     return (top, bottom), (left, right)
-
-
-def _pair(value):
-    return value if isinstance(value, (tuple, list)) else (value, value)

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_gappos.arguments import Tensor
 from keras_gappos.layers.data_format import (
+    check_rank,
     shape_from_channels_last,
     shape_to_channels_last,
     to_channels_last,
@@ -20,11 +21,7 @@ from keras_gappos.layers.data_format import (
 def check_map(name: str, shape: tuple, strides: int, data_format: str) -> None:
     """Raises a `ValueError` if a layer of this name cannot pool a map of this shape."""
     shape = shape_to_channels_last(shape, data_format)
-    if len(shape) != 4:
-        raise ValueError(
-            f"{name!r} needs an input of shape (batch, height, width, channels), or "
-            f"(batch, channels, height, width). Received: shape={shape}"
-        )
+    check_rank(name, shape)
     if any(n is not None and 2 * n < strides for n in shape[1:3]):
         raise ValueError(
             f"{name!r} needs a map whose sides are at least half of its strides. "

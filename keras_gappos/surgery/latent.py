@@ -81,7 +81,7 @@ def find_feature_map(
     path = path or [find_latent_layer(model, latent)]  # which says what is wrong
     # A nested backbone or classifier stands for its last global pooling layer.
     if graph_inputs(path[-1]) and len(path[-1].outputs[0].shape) == 2:
-        path += _last_pooling(path[-1]) or [find_latent_layer(path[-1])]
+        path += find_latent(path[-1])
     return path
 
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import keras
 
+from keras_gappos.arguments import pair
 from keras_gappos.layers import ResizeLike
 from keras_gappos.surgery.graph import Graph, Layer, graph_inputs
 
@@ -63,16 +64,12 @@ def _after(layer, before, output) -> Strides:
     if not maps or len(output.shape) != 4 or isinstance(layer, _RESIZED):
         return None
     rows, columns = max(maps)
-    down, right = _pair(getattr(layer, "strides", 1))
+    down, right = pair(getattr(layer, "strides", 1))
     if isinstance(layer, _TRANSPOSED):
         down, right = 1 / Fraction(down), 1 / Fraction(right)
     if isinstance(layer, keras.layers.UpSampling2D):
-        down, right = (1 / Fraction(size) for size in _pair(layer.size))
+        down, right = (1 / Fraction(size) for size in pair(layer.size))
     return rows * down, columns * right
-
-
-def _pair(value):
-    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def _whole(output, strides) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from keras_gappos.analysis.networks import check_image_shape
 from keras_gappos.analysis.progress import ProgressBar
 from keras_gappos.arguments import integer
 from keras_gappos.layers import shift_images
-from keras_gappos.predictions import compile_as
+from keras_gappos.predictions import check_numbers, compile_as
 from keras_gappos.surgery.graph import with_outputs_of
 from keras_gappos.surgery.latent import check_channels_last, check_graph, find_layer
 from keras_gappos.surgery.strides import feature_map_strides
@@ -146,7 +146,6 @@ def feature_consistency(
     first, _ = next(batches)
     _check_sizes(model, first.shape[1:], max_shift)
     measured = with_outputs_of(model, [layer for layer, _ in chosen])
-
     compile_as(model, measured)
     plan = _plan(rng, np.array([strides for _, strides in chosen]), max_shift, shifts)
     sums, num_images = np.zeros((2, len(chosen))), 0
@@ -235,10 +234,8 @@ def _maps(measured, x):
     """The feature maps of a batch, float32."""
     _, *maps = measured.predict_on_batch(x)
     maps = [np.asarray(each, "float32") for each in maps]
-    if not all(np.isfinite(each).all() for each in maps):
-        raise ValueError(
-            "`model` must give numbers. Received: a layer's output with NaN or infinite values"
-        )
+    for each in maps:
+        check_numbers(each)
     return maps
 
 

@@ -41,6 +41,13 @@ def test_a_terminal_gets_no_log_lines():
     assert "gapnet" in text.getvalue()
 
 
+def shown(display):
+    """What a display shows beside its bar."""
+    display.console.file.truncate(0)
+    display.console.print(display._progress)
+    return display.console.file.getvalue()
+
+
 def test_a_terminal_says_that_it_compiles_and_then_shows_the_running_metrics(monkeypatch):
     console = Console(file=io.StringIO(), width=80, force_terminal=True)
     display = RunDisplay(100, lambda rows: Table(), console)
@@ -49,24 +56,19 @@ def test_a_terminal_says_that_it_compiles_and_then_shows_the_running_metrics(mon
     clock = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
 
-    def shown():
-        console.file.truncate(0)
-        console.print(display._progress)
-        return console.file.getvalue()
-
     progress.on_train_begin()
-    assert "gapnet: compiling" in shown()
+    assert "gapnet: compiling" in shown(display)
     progress.on_epoch_begin(0)
     progress.on_train_batch_end(0, {"loss": np.float32(0.5)})
-    assert "epoch 1/2: loss 0.5000" in shown()
+    assert "epoch 1/2: loss 0.5000" in shown(display)
     progress.on_train_batch_end(1, {"loss": np.float32(0.25)})
-    assert "loss 0.5000" in shown()  # not read again so soon
+    assert "loss 0.5000" in shown(display)  # not read again so soon
     clock[0] += 5
     progress.on_train_batch_end(2, {"loss": np.float32(0.25)})
-    assert "epoch 1/2: loss 0.2500" in shown()
+    assert "epoch 1/2: loss 0.2500" in shown(display)
     progress.on_epoch_begin(1)
     progress.on_train_batch_end(0, {"loss": np.float32(0.125)})
-    assert "epoch 2/2: loss 0.1250" in shown()
+    assert "epoch 2/2: loss 0.1250" in shown(display)
 
 
 def test_a_search_says_that_a_trial_compiles():
@@ -77,13 +79,8 @@ def test_a_search_says_that_a_trial_compiles():
     watch = SearchWatch(folder, display, trials=3)
     watch.listen(types.SimpleNamespace(trials={}, records={}, ongoing_trials=running))
 
-    def shown():
-        console.file.truncate(0)
-        console.print(display._progress)
-        return console.file.getvalue()
-
     watch.on_train_begin()
-    assert "0 of 3 trials done, trial 0: compiling" in shown()
+    assert "0 of 3 trials done, trial 0: compiling" in shown(display)
     watch.on_train_batch_end(0)
-    assert "trial 0" in shown()
-    assert "compiling" not in shown()
+    assert "trial 0" in shown(display)
+    assert "compiling" not in shown(display)
