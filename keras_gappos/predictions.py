@@ -26,7 +26,7 @@ class Predictor:
         prepare: function of a filled-up batch, run once for all its variants, that returns the
             first arguments of `function`, an array or a list of them; `None`: the images alone.
 
-    Example:
+    Examples:
         >>> network = keras_gappos.models.gapnet((8, 8, 1), num_outputs=10, width=4)
         >>> classes = Predictor(network, lambda images: decide(network(images, training=False)))
         >>> classes(np.zeros((3, 8, 8, 1), "float32")).shape

@@ -35,7 +35,7 @@ def iterate_batches(
             not of rank 4 or not all of one size, labels that do not match them in number, labels
             beside a stream, a stream without end.
 
-    Example:
+    Examples:
         >>> sizes = [len(x) for x, _ in iterate_batches(np.zeros((5, 8, 8, 1)), batch_size=2)]
         >>> sizes
         [2, 2, 1]

@@ -16,7 +16,7 @@ class ProgressBar:
         enabled: `False` never shows anything.
         console: a `rich.console.Console`, or `None` for standard output.
 
-    Example:
+    Examples:
         >>> with ProgressBar("shift consistency", total=3) as bar:
         ...     squares = [bar.advance(number**2) for number in range(3)]
     """

@@ -26,7 +26,7 @@ def region_slices(region: str, height: int, width: int) -> tuple[slice, slice]:
     Raises:
         ValueError: for another region.
 
-    Example:
+    Examples:
         >>> region_slices("right", 4, 7)
         (slice(0, 4, None), slice(4, 7, None))
     """
@@ -54,7 +54,7 @@ def region_mask(region: Any, height: int, width: int) -> tuple[np.ndarray, str |
         ValueError: for an unknown region, one that does not fit the images, is empty, or is the
             whole image.
 
-    Example:
+    Examples:
         >>> region_mask((0, 1, 2, 3), height=2, width=3)[0].astype(int).tolist()
         [[0, 1, 1], [0, 1, 1]]
     """

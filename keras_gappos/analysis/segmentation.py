@@ -28,7 +28,7 @@ class ConfusionMatrix:
     Attributes:
         matrix: int64 array `(num_classes, num_classes)`; row: true class, column: predicted class.
 
-    Example:
+    Examples:
         >>> confusion = ConfusionMatrix(num_classes=3, ignore_class=3)
         >>> confusion.add(np.array([0, 0, 1, 3]), np.array([0, 1, 1, 2]))
         >>> confusion.iou.tolist()
@@ -95,14 +95,15 @@ class RegionScores:
     """One `ConfusionMatrix` for each of several regions of the image.
 
     Args:
-        num_classes, ignore_class: as in `ConfusionMatrix`.
+        num_classes: as in `ConfusionMatrix`.
+        ignore_class: as in `ConfusionMatrix`.
         regions: some of `"whole"`, `"left"`, `"right"`, `"top"`, `"bottom"`, as in
             `region_slices`.
 
     Attributes:
         matrices: dictionary from region to `ConfusionMatrix`.
 
-    Example:
+    Examples:
         >>> scores = RegionScores(num_classes=2)
         >>> scores.add(np.array([[0, 0, 1, 1]]), np.array([[0, 0, 1, 0]]))
         >>> scores.miou["left"], scores.miou["right"]
@@ -226,7 +227,7 @@ def segmentation_scores(
             does not fit it, missing masks, masks of another size than the output, labels beyond the
             model's classes that are not `ignore_class`, images that are empty or not finite.
 
-    Example:
+    Examples:
         >>> images, masks = keras_gappos.data.load("shapes", "test", limit=4)
         >>> model = keras_gappos.models.deeplabv3((64, 96, 3), 7, depth=18, width=4)
         >>> scores = segmentation_scores(model, images / 255, masks)

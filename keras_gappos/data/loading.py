@@ -53,7 +53,7 @@ def load(
             downloaded; the message says how to get it.
         ImportError: for a TFDS set, if TensorFlow or TFDS is not installed.
 
-    Example:
+    Examples:
         >>> images, labels = keras_gappos.data.load("digits", "train", limit=100)
         >>> images.shape
         (100, 8, 8, 1)

@@ -43,7 +43,7 @@ def resize_image(
     Returns:
         uint8 `(*size, channels)`.
 
-    Example:
+    Examples:
         >>> resize_image(np.array([[[0], [200]]], "uint8"), (1, 4)).flatten().tolist()
         [0, 50, 150, 200]
     """
@@ -79,7 +79,7 @@ def resize_mask(
     Returns:
         Array `size` of the mask's dtype.
 
-    Example:
+    Examples:
         >>> resize_mask(np.array([[1, 2, 3, 4, 5, 6]]), (1, 2)).tolist()
         [[2, 5]]
     """

@@ -37,7 +37,7 @@ class SegmentationBatches(ShuffledBatches):
     Raises:
         ValueError: for an invalid argument, or masks that do not match the images.
 
-    Example:
+    Examples:
         >>> images, masks = keras_gappos.data.load("shapes", "train", limit=8)
         >>> batches = keras_gappos.data.SegmentationBatches(
         ...     images, masks, batch_size=4, seed=0, size=(48, 48), scale=(0.5, 2.0), ignore_class=7

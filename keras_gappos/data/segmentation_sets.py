@@ -24,7 +24,7 @@ class SegmentationInfo:
         source_labels: the label of each class in the data set's files, if they differ; `load`
             translates them, and maps all others to `ignore_class`.
 
-    Example:
+    Examples:
         >>> info = keras_gappos.data.segmentation_info("camvid")
         >>> info.class_names[info.num_classes - 1], info.ignore_class
         ('bicyclist', 11)
@@ -68,7 +68,7 @@ def segmentation_info(name: str | os.PathLike) -> SegmentationInfo:
     Raises:
         ValueError: for any other name; create a `SegmentationInfo` for it.
 
-    Example:
+    Examples:
         >>> keras_gappos.data.segmentation_info("cityscapes").num_classes
         19
     """

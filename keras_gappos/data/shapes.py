@@ -32,7 +32,7 @@ def shapes(split: str, limit: int | None = None) -> tuple[np.ndarray, np.ndarray
     Raises:
         ValueError: for any other split.
 
-    Example:
+    Examples:
         >>> images, masks = keras_gappos.data.load("shapes", "train", limit=8)
         >>> images.shape, masks.shape
         ((8, 64, 96, 3), (8, 64, 96))

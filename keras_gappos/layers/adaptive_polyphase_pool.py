@@ -100,7 +100,7 @@ class AdaptivePolyphasePool2D(keras.layers.Layer):
             than half of `strides`, or a reference that differs from `inputs` in more than its
             channels.
 
-    Example:
+    Examples:
         >>> row = np.array([0.0, 9.0, 1.0, 2.0]).reshape(1, 1, 4, 1)
         >>> pooled = keras_gappos.layers.AdaptivePolyphasePool2D()(row)
         >>> keras.ops.convert_to_numpy(pooled).flatten().tolist()

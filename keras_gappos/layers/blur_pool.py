@@ -60,7 +60,7 @@ class BlurPool2D(keras.layers.Layer):
             reflect. (A map whose size is unknown at compile time is reflected repeatedly, as in
             NumPy.)
 
-    Example:
+    Examples:
         >>> ramp = np.arange(8.0).reshape(1, 1, 8, 1)
         >>> pooled = keras_gappos.layers.BlurPool2D(3, padding="replicate")(ramp)
         >>> keras.ops.convert_to_numpy(pooled).flatten().tolist()

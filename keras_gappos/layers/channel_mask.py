@@ -34,7 +34,7 @@ class ChannelMask(keras.layers.Layer):
         ValueError: for channels that are not integers, negative, repeated or, when the layer is
             built, out of range; for an input of rank 1.
 
-    Example:
+    Examples:
         >>> mask = keras_gappos.layers.ChannelMask([0, 2])
         >>> keras.ops.convert_to_numpy(mask(np.array([[1.0, 2.0, 3.0]]))).tolist()
         [[0.0, 2.0, 0.0]]

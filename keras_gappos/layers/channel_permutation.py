@@ -43,7 +43,7 @@ class ChannelPermutation(keras.layers.Layer):
         ValueError: for an unknown `mode` or `data_format`, a `seed` out of range, an input of
             rank below 2 or with an unknown number of channels.
 
-    Example:
+    Examples:
         >>> layer = keras_gappos.layers.ChannelPermutation("fixed", seed=0)
         >>> sorted(layer(np.arange(4.0)[None])[0].tolist())
         [0.0, 1.0, 2.0, 3.0]

@@ -60,7 +60,7 @@ class GridPlacement(keras.layers.Layer):
             integer cell per image, or, outside of a compiled function, a cell is not on the grid.
             (In a compiled function the values are unknown; such an image appears on no cell.)
 
-    Example:
+    Examples:
         >>> canvas = keras_gappos.layers.GridPlacement(2)(np.ones((1, 1, 1, 1)), np.array([2]))
         >>> canvas[0, :, :, 0].tolist()
         [[0.0, 0.0], [1.0, 0.0]]

@@ -23,7 +23,7 @@ class ImageStandardization(keras.layers.Rescaling):
     Raises:
         ValueError: for a mean and a std of different lengths, or a std or white not above 0.
 
-    Example:
+    Examples:
         >>> layer = keras_gappos.layers.ImageStandardization(mean=[0.5], std=[0.25])
         >>> layer(np.array([0, 255], "uint8").reshape(2, 1, 1, 1))[:, 0, 0, 0].tolist()
         [-2.0, 2.0]

@@ -66,7 +66,7 @@ class LearnablePolyphasePool2D(keras.layers.Layer):
             of channels or a side smaller than half of `strides`, or a list of maps that differ in
             more than their channels.
 
-    Example:
+    Examples:
         >>> pool = keras_gappos.layers.LearnablePolyphasePool2D()
         >>> main, shortcut = pool([np.ones((2, 8, 6, 3)), np.ones((2, 8, 6, 1))])
         >>> tuple(main.shape), tuple(shortcut.shape)

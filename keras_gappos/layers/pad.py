@@ -48,7 +48,7 @@ class Pad2D(keras.layers.Layer):
             padding that is not smaller than the map. (A map whose size is unknown at compile time
             is reflected repeatedly, as in NumPy.)
 
-    Example:
+    Examples:
         >>> row = np.array([1, 2, 3]).reshape(1, 1, 3, 1)
         >>> padded = keras_gappos.layers.Pad2D((0, 2), mode="circular")(row)
         >>> keras.ops.convert_to_numpy(padded).flatten().tolist()

@@ -49,7 +49,7 @@ def shift_images(
         ValueError: for an unknown `fill_mode`, a `fill_value` that the images' dtype cannot hold,
             images that are not of rank 4, or offsets that are not integers of shape `(batch, 2)`.
 
-    Example:
+    Examples:
         >>> image = np.arange(4.0).reshape(1, 1, 4, 1)
         >>> shift_images(image, np.array([[0, 1]]), "wrap")[0, 0, :, 0].tolist()
         [3.0, 0.0, 1.0, 2.0]
@@ -116,7 +116,7 @@ class RandomShift(keras.layers.Layer):
         ValueError: for a `max_shift` that is negative or not smaller than the image, an unknown
             `fill_mode`, a `fill_value` that the images' dtype cannot hold, a `seed` out of range.
 
-    Example:
+    Examples:
         >>> shift = keras_gappos.layers.RandomShift(4, seed=0)
         >>> shift(np.ones((2, 32, 32, 3))).shape
         (2, 32, 32, 3)

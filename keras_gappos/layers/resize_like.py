@@ -28,7 +28,7 @@ class ResizeLike(keras.layers.Layer):
     Raises:
         ValueError: if the maps are not of rank 4.
 
-    Example:
+    Examples:
         >>> maps = np.array([[[[0.0], [4.0]]]])
         >>> wide = keras_gappos.layers.ResizeLike()(maps, np.zeros((1, 1, 4)))
         >>> keras.ops.convert_to_numpy(wide).flatten().tolist()

@@ -59,7 +59,7 @@ def deeplabv3(
     Train on batches of at least two images: with one, the pooled branch's batch normalization
     outputs only its offset.
 
-    Example:
+    Examples:
         >>> model = keras_gappos.models.deeplabv3((None, None, 3), num_classes=11, width=16)
         >>> model.output_shape
         (None, None, None, 11)

@@ -39,7 +39,7 @@ def gapnet(
     Raises:
         ValueError: for an argument out of range.
 
-    Example:
+    Examples:
         >>> model = keras_gappos.models.gapnet((96, 96, 3), num_outputs=9, width=16)
         >>> model.output_shape
         (None, 9)

@@ -47,7 +47,7 @@ def permutenet(
     Raises:
         ValueError: for an argument out of range.
 
-    Example:
+    Examples:
         >>> model = keras_gappos.models.permutenet((96, 96, 3), num_outputs=9, width=16)
         >>> model.get_layer("permutation").mode
         'batch'

@@ -90,7 +90,7 @@ def resnet(
       contents, which is rare in float32 and not in float16 and bfloat16;
     - in training, with "learned_polyphase".
 
-    Example:
+    Examples:
         >>> model = keras_gappos.models.resnet(18, (32, 32, 3), num_classes=10, width=16)
         >>> model.output_shape
         (None, 10)

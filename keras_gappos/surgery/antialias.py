@@ -59,7 +59,7 @@ def antialias(
             and is called more than once, takes channels first, or is inside of a layer that has no
             graph; for a map too small to reflect.
 
-    Example:
+    Examples:
         >>> model = keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, weights=None)
         >>> smooth = antialias(model)
         >>> smooth.get_layer("Conv1_blur").input.shape, smooth.get_layer("Conv1_blur").output.shape

@@ -41,7 +41,7 @@ def ablate(
         ValueError: for channels out of range or repeated, or if there is no such layer or it has
             no feature map.
 
-    Example:
+    Examples:
         >>> model = keras_gappos.models.permutenet((8, 8, 1), num_outputs=10, width=4)
         >>> ablated = ablate(model, channels=range(32))
         >>> outputs = ablated.predict(np.random.rand(2, 8, 8, 1), verbose=0)
@@ -84,7 +84,7 @@ def permute_channels(
         ValueError: for an unknown mode, or if there is no such layer, it is called more than once,
             has several outputs, or none of the model's outputs depends on it.
 
-    Example:
+    Examples:
         >>> model = keras_gappos.models.resnet(18, (8, 8, 1), num_classes=10, width=4)
         >>> permuted = permute_channels(model, at="stage3_block2_relu2", mode="fixed", seed=0)
         >>> permuted.output_shape

@@ -27,7 +27,7 @@ def rebuild(model: keras.Model, replace: Callable[[Layer], Callable | None]) -> 
         A Functional `keras.Model`, not compiled, with the model's name and structure of inputs and
         outputs.
 
-    Example:
+    Examples:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
         >>> before = keras.layers.Rescaling(0.5)
         >>> halved = rebuild(

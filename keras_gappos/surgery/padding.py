@@ -45,7 +45,7 @@ def set_padding(model: keras.Model, mode: str) -> keras.Model:
     Where a layer of strides and padding "same" meets a map whose size is unknown, how far it pads
     is unknown, too. It is then evaluated at every pixel, and subsampled after that.
 
-    Example:
+    Examples:
         >>> model = keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, weights=None)
         >>> circular = set_padding(model, "circular")
         >>> circular.get_layer("Conv1_pad").mode, circular.count_params() == model.count_params()

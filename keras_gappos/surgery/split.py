@@ -57,7 +57,7 @@ def split_at_feature_map(
     Raises:
         ValueError: as `find_feature_map`, and if no output depends on the feature map.
 
-    Example:
+    Examples:
         >>> parts = split_at_feature_map(keras_gappos.models.gapnet((8, 8, 1), 10, width=4))
         >>> parts.front.output_shape, parts.back.output_shape
         ((None, 1, 1, 10), (None, 10))

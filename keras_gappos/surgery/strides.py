@@ -29,7 +29,7 @@ def feature_map_strides(model: keras.Model) -> list[tuple[Layer, tuple[int, int]
         Not listed: inputs, maps of one pixel or of a step that is no whole number, and whatever
         follows a resizing to a given size.
 
-    Example:
+    Examples:
         >>> model = keras_gappos.models.resnet(18, (32, 32, 3), num_classes=10, width=4)
         >>> layer, strides = feature_map_strides(model)[-1]
         >>> layer.name, strides

@@ -71,7 +71,7 @@ class AugShift(PreparedModel):
             than the model's input, arrays that are empty or not finite, or labels that are not
             among the model's classes.
 
-    Example:
+    Examples:
         >>> images, labels = keras_gappos.data.load("digits", "train")
         >>> classifier = keras_gappos.models.resnet(18, (8, 8, 1), num_classes=10, width=8)
         >>> model = keras_gappos.AugShift(classifier, max_shift=1)

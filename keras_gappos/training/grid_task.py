@@ -41,7 +41,7 @@ class GridTask(PreparedModel):
             grid or the images; in `fit` and `evaluate`, for arrays that are empty, not finite, or
             whose labels are not among the model's classes.
 
-    Example:
+    Examples:
         >>> images, labels = keras_gappos.data.load("digits", "train")
         >>> network = keras_gappos.models.gapnet((24, 24, 1), num_outputs=9, width=8)
         >>> task = keras_gappos.GridTask(network, grid_size=3)

@@ -22,7 +22,7 @@ def warmup_cosine_sgd(
     Returns:
         A `keras.optimizers.SGD`.
 
-    Example:
+    Examples:
         >>> optimizer = warmup_cosine_sgd(0.1, batch_size=64, steps=100)
         >>> round(float(optimizer.learning_rate), 6)
         0.0
@@ -48,7 +48,7 @@ def annealed_learning_rate(learning_rate: float, batch_size: int, steps: int, wa
     Returns:
         A `keras.optimizers.schedules.LearningRateSchedule`.
 
-    Example:
+    Examples:
         >>> schedule = annealed_learning_rate(0.1, batch_size=64, steps=100)
         >>> [round(float(schedule(step)), 4) for step in (0, 5, 100)]
         [0.0, 0.05, 0.0]

@@ -80,7 +80,7 @@ class AugShiftHyperModel(ClassifierHyperModel):
         ValueError: for a space with an unknown name, impossible values, or none; for
             another argument out of range.
 
-    Example:
+    Examples:
         >>> images, labels = keras_gappos.data.load("digits", "train", limit=300)
         >>> images = images / 255
         >>> space = {"width": 8, "batch_size": 32, "learning_rate": (0.03, 0.3)}

@@ -61,7 +61,7 @@ class GridNetHyperModel(ClassifierHyperModel):
         ValueError: for a space with an unknown name, impossible values, or none; for
             another argument out of range.
 
-    Example:
+    Examples:
         >>> hypermodel = keras_gappos.tuning.GridNetHyperModel(
         ...     (8, 8, 1), 10, grid_size=2, space={"width": 8, "learning_rate": (5e-4, 5e-3)}
         ... )

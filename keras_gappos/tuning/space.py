@@ -148,7 +148,7 @@ def narrow(space: dict[str, Choices | Range], given: dict | None) -> dict[str, C
     Raises:
         ValueError: for an unknown name, a value of the wrong type or out of bounds, or no values.
 
-    Example:
+    Examples:
         >>> space = narrow({"width": Range(8, 64, 16, is_integer=True)}, {"width": (32, 48)})
         >>> space["width"].default
         32
@@ -177,7 +177,7 @@ def parse_space(items: Iterable[str]) -> dict[str, Any]:
     Raises:
         ValueError: for any other form, or a repeated name.
 
-    Example:
+    Examples:
         >>> parse_space(["width=8,16", "learning_rate=0.03:0.3", "flip=true"])
         {'width': [8, 16], 'learning_rate': (0.03, 0.3), 'flip': True}
     """

@@ -47,7 +47,7 @@ def fetch(name: str, format: str = "weights") -> pathlib.Path:
         ValueError: for an unknown name or format.
         OSError: if the files cannot be fetched, or the cache is not writable.
 
-    Example:
+    Examples:
         >>> keras_gappos.zoo.fetch("gapnet_resnet18.digits_location_3x3_w8").name
         'model.weights.h5'
     """

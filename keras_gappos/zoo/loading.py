@@ -75,7 +75,7 @@ def load(
             weights of another model.
         OSError: if the weights cannot be fetched; see `fetch`.
 
-    Example:
+    Examples:
         >>> model = keras_gappos.zoo.load("gapnet_resnet18.digits_location_3x3_w8")
         >>> model.output_shape
         (None, 9)

@@ -144,7 +144,7 @@ class ZooModel:
             ValueError: for another shape, or floats that are not in [0, 1], where their values are
                 known: in a graph they are not.
 
-        Example:
+        Examples:
             >>> info = keras_gappos.zoo.info("resnet18.cifar10")
             >>> info.preprocess(np.zeros((2, 32, 32, 3), "uint8")).shape
             (2, 32, 32, 3)

@@ -76,7 +76,7 @@ def load_pytorch_weights(model: keras.Model, path: str | pathlib.Path) -> PyTorc
         FileNotFoundError: if the file does not exist.
         ImportError: if torch or safetensors is not installed.
 
-    Example:
+    Examples:
         >>> model = keras_gappos.models.resnet(50, (224, 224, 3), 1000, stem="imagenet")
         >>> report = load_pytorch_weights(model, "resnet50.pth")  # doctest: +SKIP
         >>> len(report.used)  # doctest: +SKIP
@@ -153,7 +153,7 @@ def pytorch_layers(name: str) -> tuple[str, ...]:
     Args:
         name: name of a layer of `keras_gappos.models`.
 
-    Example:
+    Examples:
         >>> pytorch_layers("stage2_block1_conv2")
         ('layer2.0.conv2', 'layer2.0.conv2.1')
     """

@@ -23,7 +23,7 @@ def list_models(pattern: str | None = None) -> list[str]:
     Returns:
         A list of names, empty if none matches.
 
-    Example:
+    Examples:
         >>> "resnet18.cifar10" in keras_gappos.zoo.list_models("*cifar10*")
         True
     """

@@ -71,7 +71,7 @@ def verify(
     Raises:
         ValueError: for an unknown name.
 
-    Example:
+    Examples:
         >>> any(finding.is_bad for finding in keras_gappos.zoo.verify("resnet18.cifar10"))
         False
     """

@@ -96,7 +96,7 @@ def ablation_sweep(
             model's output, or labels beyond its classes; images that are empty, not finite or of
             another size than the model's; a model that gives NaN.
 
-    Example:
+    Examples:
         >>> images, labels = keras_gappos.data.load("digits", "test", limit=50)
         >>> model = keras_gappos.models.permutenet((8, 8, 1), num_outputs=10, width=4)
         >>> rows = ablation_sweep(model, images / 255, labels, range(32), (0, 8, 32), draws=2)

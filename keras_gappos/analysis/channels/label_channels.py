@@ -38,7 +38,8 @@ def rank_channels_by_label(
     The images are read once; the memory is O(channels x labels), however many they are.
 
     Args:
-        model, images, latent, batch_size, progress: as in `rank_channels`.
+        model: as in `rank_channels`.
+        images: as in `rank_channels`.
         labels: for an array of images, integers `(n,)`, or one-hot `(n, num_labels)`. Give `None`
             for a stream, which has its own.
         num_labels: number of labels, at least 2; labels are in [0, num_labels).
@@ -49,7 +50,7 @@ def rank_channels_by_label(
     Raises:
         ValueError: as `rank_channels`, and for labels out of range, missing, or all the same.
 
-    Example:
+    Examples:
         >>> images, labels = keras_gappos.data.load("digits", "test", limit=50)
         >>> model = keras_gappos.models.permutenet((8, 8, 1), num_outputs=10, width=4)
         >>> ranking = rank_channels_by_label(model, images / 255, labels, num_labels=10)

@@ -77,7 +77,7 @@ def rank_channels(
             are empty, not finite or of another size than the model's, a model that gives NaN, a
             stream without `mean` where it is needed.
 
-    Example:
+    Examples:
         >>> images, _ = keras_gappos.data.load("digits", "test", limit=50)
         >>> model = keras_gappos.models.permutenet((8, 8, 1), num_outputs=10, width=4)
         >>> ranking = rank_channels(model, images / 255, "left")
@@ -133,7 +133,7 @@ def mean_color(images: Any, batch_size: int = 128) -> np.ndarray:
     Raises:
         ValueError: for images that are empty or not finite.
 
-    Example:
+    Examples:
         >>> mean_color(np.array([[[[0, 1], [2, 3]]]])).tolist()
         [1.0, 2.0]
     """

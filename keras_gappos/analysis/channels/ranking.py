@@ -39,7 +39,7 @@ class ChannelRanking:
         num_images: number of images.
         settings: dictionary of all settings needed to repeat the ranking.
 
-    Example:
+    Examples:
         >>> settings = {"region": "left", "method": "region", "latent": "gap", "model": "net"}
         >>> ChannelRanking((2, 0, 1), (0.1, 0.0, 0.5), (1.0, 1.0, 1.0), 50, settings)
         ChannelRanking(best: 2, 0, 1; region='left', method='region', latent='gap', num_images=50)
@@ -106,7 +106,7 @@ class ChannelRanking:
         Returns:
             The axes; `.figure.savefig(path)` saves it.
 
-        Example:
+        Examples:
             >>> ranking.plot().figure.savefig("ranking.png", dpi=150)  # doctest: +SKIP
         """
         if axes is None:

@@ -24,7 +24,7 @@ class AblationPlan:
         steps: list of `(ranking, count, places)`: its name, the number of channels, and where in
             `sets` they are, one place for each draw.
 
-    Example:
+    Examples:
         >>> plan = AblationPlan(3, [2, 0], [0, 1], baselines=(), draws=1, seed=0)
         >>> plan.sets.astype(int).tolist(), plan.steps
         ([[1, 1, 1], [1, 1, 0]], [('ranking', 0, [0]), ('ranking', 1, [1])])

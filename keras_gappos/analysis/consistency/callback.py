@@ -37,13 +37,14 @@ class ShiftConsistencyCallback(keras.callbacks.Callback):
         pairs: number of pairs for each image.
         batch_size: number of images in a batch.
         seed: integer, at least 0, of the shifts.
-        threshold, decision: as in `shift_consistency`; "auto" goes by the loss of the training.
+        threshold: as in `shift_consistency`.
+        decision: as in `shift_consistency`; "auto" goes by the loss of the training.
 
     Raises:
         ValueError: for an argument out of range, images that are not finite, or none; after an
             epoch, if the model gives NaN, takes other images, or is no classifier.
 
-    Example:
+    Examples:
         >>> images, labels = keras_gappos.data.load("digits", "train", limit=200)
         >>> images = images / 255
         >>> model = keras_gappos.models.gapnet((8, 8, 1), num_outputs=10, width=4)

@@ -114,7 +114,8 @@ def feature_consistency(
         max_shift: in pixels, at least 1 and smaller than the images. A layer of larger strides is
             measured at shifts of its strides.
         shifts: number of random shifts for each kind of measurement, at least 1.
-        fill_mode, fill_value: what comes in at the border, as in `shift_images`.
+        fill_mode: what comes in at the border, as in `shift_images`.
+        fill_value: the constant, in the images' units.
         batch_size: number of images in a batch, for an array of images; it does not change results.
         seed: integer, at least 0, of the shifts; the same on every backend.
         progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
@@ -126,7 +127,7 @@ def feature_consistency(
         ValueError: for an argument out of range, a layer that outputs no feature map, a model that
             is neither Functional nor Sequential or gives NaN, images that do not fit it.
 
-    Example:
+    Examples:
         >>> images, _ = keras_gappos.data.load("digits", "test", limit=4)
         >>> model = keras_gappos.models.resnet(18, (8, 8, 1), num_classes=10, width=4)
         >>> result = feature_consistency(model, images / 255, ["stem_conv"], max_shift=2)

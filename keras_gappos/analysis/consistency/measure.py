@@ -98,7 +98,7 @@ def shift_consistency(
             match the images, the model's classes or the kind of decision, a model that is no
             classifier of images, such as a regression model, or gives NaN.
 
-    Example:
+    Examples:
         >>> images, labels = keras_gappos.data.load("digits", "test")
         >>> model = keras_gappos.models.gapnet((8, 8, 1), num_outputs=10, width=4)
         >>> result = shift_consistency(model, images / 255, max_shift=2, labels=labels)

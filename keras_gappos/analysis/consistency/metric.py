@@ -43,7 +43,7 @@ class ShiftConsistencyMetric(keras.metrics.Mean):
             (where that is known while compiling), for one output or `decision="threshold"` without
             a `threshold`, for several outputs with one otherwise.
 
-    Example:
+    Examples:
         >>> metric = keras_gappos.analysis.ShiftConsistencyMetric()
         >>> metric.update_state(None, np.array([[0.1, 0.9], [0.3, 0.7], [0.9, 0.1], [0.2, 0.8]]))
         >>> float(metric.result())
@@ -131,7 +131,7 @@ class ShiftPairs(keras.utils.PyDataset):
         ValueError: for images that are empty or not finite, labels that do not match them in
             number, an odd `batch_size`, or another argument out of range.
 
-    Example:
+    Examples:
         >>> images, labels = keras_gappos.data.load("digits", "test")
         >>> model = keras_gappos.models.gapnet((8, 8, 1), num_outputs=10, width=4)
         >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -151,7 +151,7 @@ class ShiftPairs(keras.utils.PyDataset):
         fill_mode: str = "constant",
         fill_value: float = 0.0,
         seed: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if integer("batch_size", batch_size, 2) % 2:

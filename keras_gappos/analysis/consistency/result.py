@@ -77,7 +77,7 @@ class ConsistencyResult:
         Raises:
             ValueError: if the measurement had no labels.
 
-        Example:
+        Examples:
             >>> result.plot().figure.savefig("accuracy_map.png", dpi=150)  # doctest: +SKIP
         """
         if self.accuracy_map is None:
@@ -251,7 +251,7 @@ def agreement_of_random_pairs(decided, classes):
     Returns:
         Array `(batch,)` in [0, 1].
 
-    Example:
+    Examples:
         >>> agreement_of_random_pairs(np.array([[0], [0], [2], [0]]), classes=3).tolist()
         [0.625]
     """

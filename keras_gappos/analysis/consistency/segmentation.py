@@ -69,7 +69,8 @@ def segmentation_consistency(
             is filled in at the border changes the network's answer nearby. At least 0;
             `2 * (border + max_shift)` must be below the image's height and width.
         pairs: number of pairs of shifts for each image, at least 1.
-        fill_mode, fill_value: what comes in at the border, as in `shift_images`.
+        fill_mode: what comes in at the border, as in `shift_images`.
+        fill_value: the constant, in the images' units.
         threshold: for a model of one output per pixel, the output above which the class is 1.
         batch_size: number of images in a batch, for an array of images; it does not change results.
         seed: integer, at least 0, of the shifts; the same on every backend.
@@ -83,7 +84,7 @@ def segmentation_consistency(
         ValueError: for an argument out of range, a model without such an output or one that gives
             NaN, images that are empty, not finite or of another size than the model's.
 
-    Example:
+    Examples:
         >>> images, _ = keras_gappos.data.load("shapes", "test", limit=4)
         >>> model = keras_gappos.models.deeplabv3((64, 96, 3), 7, depth=18, width=4)
         >>> result = segmentation_consistency(model, images / 255, pairs=1, border=8)
@@ -153,7 +154,7 @@ def pixel_agreement(
     Returns:
         Array `(batch,)` in [0, 1].
 
-    Example:
+    Examples:
         >>> one, other = np.array([[[1, 2, 3]]]), np.array([[[0, 1, 7]]])  # the other moved by one
         >>> offsets = np.array([[0, 0]]), np.array([[0, 1]])
         >>> pixel_agreement((one, other), offsets).tolist()  # 1 and 1, 2 and 7

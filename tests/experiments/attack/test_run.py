@@ -79,6 +79,7 @@ def all_keys(flip, counts=(0, 2, 4)):
     return swept | {(flip, "none", 0, "whole")}
 
 
+@pytest.mark.slow
 def test_a_run_leaves_rows_table_figure_rankings_predictions_and_weights(finished):
     content = json.loads((finished / "results.json").read_text())
     rows = content["rows"]
@@ -102,6 +103,7 @@ def test_a_run_leaves_rows_table_figure_rankings_predictions_and_weights(finishe
     assert not (finished / "backup").exists()
 
 
+@pytest.mark.slow
 def test_the_saved_network_predicts_what_the_run_saved_and_scored(finished):
     rows = rows_of(finished)
     row, network = rows[-1], Attack.load_network(finished)
@@ -135,6 +137,7 @@ def miou_of(truth, classes):
     return 100 * np.mean([(t & p).sum() / (t | p).sum() for t, p in pairs])
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_made_again(finished, monkeypatch):
     before = (finished / "results.json").read_text()
     (finished / "figure.png").unlink()
@@ -144,11 +147,13 @@ def test_a_finished_run_is_not_made_again(finished, monkeypatch):
     assert (finished / "figure.png").exists()
 
 
+@pytest.mark.slow
 def test_results_of_other_settings_are_left_alone(finished):
     with pytest.raises(ValueError, match=r"holds results of other settings: counts is \[2, 4\]"):
         run(tiny(finished, counts=(3,)))
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_there_is_named(finished):
     with pytest.raises(ValueError, match=r"Received: {.flip.: True}; .* \[{.flip.: False}\]"):
         Attack.load_network(finished, flip=True)

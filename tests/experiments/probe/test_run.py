@@ -64,6 +64,7 @@ def content_of(folder):
     return json.loads((folder / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_run_leaves_rows_tables_figure_rankings_and_weights(finished):
     folder, _ = finished
     *rows, network = content_of(folder)["rows"]
@@ -97,6 +98,7 @@ def tasks():
     return ("location", "class")
 
 
+@pytest.mark.slow
 def test_the_second_head_leaves_the_backbone_bit_unchanged(finished):
     folder, before = finished
     by_class, by_cell = (
@@ -114,6 +116,7 @@ def test_the_second_head_leaves_the_backbone_bit_unchanged(finished):
     assert np.abs(before["kernel"] - np.array(head.kernel)).max() > 0
 
 
+@pytest.mark.slow
 def test_the_rows_are_what_the_networks_do_without_those_channels(finished):
     folder, _ = finished
     settings = tiny(folder)
@@ -135,6 +138,7 @@ def test_the_rows_are_what_the_networks_do_without_those_channels(finished):
         assert accuracy(settings, network, task, images) == pytest.approx(intact)
 
 
+@pytest.mark.slow
 def test_weights_of_a_trained_network_take_the_place_of_training(finished, tmp_path, monkeypatch):
     class Seen(Exception):
         pass
@@ -268,6 +272,7 @@ def test_bad_settings_are_named(tmp_path, changes, message):
         tiny(tmp_path, **changes)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_said_before_training(tmp_path, finished, monkeypatch):
     monkeypatch.setattr(GridTask, "fit", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(ValueError, match=r"`counts` must be in \[0, 8\], the channels"):
@@ -281,6 +286,7 @@ def test_what_does_not_fit_is_said_before_training(tmp_path, finished, monkeypat
         tiny(tmp_path, weights=weights.replace("class", "klass"))
 
 
+@pytest.mark.slow
 def test_a_network_that_is_not_there_is_named(finished):
     with pytest.raises(ValueError, match=r"Received: {'network': 'permutenet'"):
         Probe.load_network(finished[0], network="permutenet", task="class")

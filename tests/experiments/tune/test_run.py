@@ -173,6 +173,7 @@ def test_hyperband_names_the_trial_that_each_trial_continues(tmp_path):
         assert (before["epochs"], row["initial_epoch"], row["epochs"]) == (1, 1, 3)
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_is_a_row_with_its_reason(tmp_path, monkeypatch):
     usual = AugShiftHyperModel.learning_rate
 
