@@ -55,5 +55,7 @@ def test_position_is_in_the_order_of_the_channels(tmp_path):
 def test_augshift_makes_the_classifier_consistent(tmp_path):
     printed = run("augshift_on_your_classifier.ipynb", tmp_path)
     for name in ("consistency", "accuracy", "worst_case"):
-        before, after = map(float, re.search(rf"^{name} +([\d.]+) +([\d.]+)", printed, re.M).groups())
+        before, after = map(
+            float, re.search(rf"^{name} +([\d.]+) +([\d.]+)", printed, re.M).groups()
+        )
         assert after > before + 40, name
