@@ -104,7 +104,7 @@ def run_tune(settings: Annotated[TuneSettings, _NAMELESS]) -> None:
     Networks are scored on training images that are held out. Accuracies and consistencies are in
     percent, shifts in pixels. Ends with the best five trials, and the command that trains the best
     at full length. The same command resumes a search that was stopped. --workers shares the trials
-    among processes; for several machines see the README.
+    among processes; docs/guides/tuning.md has several machines.
     """
     from keras_gappos.experiments.tune import report as tune_report
     from keras_gappos.experiments.tune import run as tune
