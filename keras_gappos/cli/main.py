@@ -17,6 +17,7 @@ import tyro
 from rich.console import Console
 
 from keras_gappos.cli import zoo
+from keras_gappos.cli.explore import explore
 from keras_gappos.cli.help import use_docstrings
 from keras_gappos.experiments.catalog import EXPERIMENTS, experiment_class, settings_class
 from keras_gappos.experiments.engine.settings import JitCompile, Precision
@@ -144,6 +145,7 @@ COMMANDS = {
     "demo": demo,
     **{f"run {name}": _run_command(name) for name in EXPERIMENTS},
     "tune": run_tune,
+    "explore": explore,
     **{f"zoo {name}": function for name, function in zoo.COMMANDS.items()},
 }
 
