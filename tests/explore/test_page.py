@@ -209,7 +209,7 @@ def test_the_location_works_without_the_server(browser, tmp_path):
         for _ in range(8):
             page.keyboard.press("ArrowDown")
         text_becomes(page, "#gapnet-says", "cell 3, correct")
-        assert page.locator("#tabs").is_hidden()
+        assert page.locator("header").is_hidden()
         page.close()
         server.shutdown()
 

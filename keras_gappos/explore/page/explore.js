@@ -99,6 +99,6 @@ if (live) {
   onUpload(".upload-image", backend.addImage);
   onUpload(".upload-model", backend.addModel);
 } else {
-  find("tabs").hidden = true;
+  document.querySelector("header").hidden = true;
 }
 document.body.dataset.ready = "true";
