@@ -4,8 +4,8 @@
 
 DATA_DIR is a folder of TensorFlow Datasets. Each variant has the same compute, `passes` forward and
 backward passes over the training images, and one learning rate schedule over all of it. Scored on
-held-out training images; the test images are never read. A variant takes 6 to 10 minutes on 2 cores;
-the rows are written as they are made, and the same command goes on with those that are missing.
+held-out training images; the test images are never read. A variant takes 6 to 10 minutes on 2
+cores; rows are written as they are made, and the same command resumes with those that are missing.
 """
 
 import dataclasses
