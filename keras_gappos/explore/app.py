@@ -152,12 +152,12 @@ def make_app(explorer: Explorer) -> FastAPI:
     @app.get("/api/location/{grid_size}")
     def location_setup(grid_size: int):
         with explorer.lock:
-            explorer.located(grid_size)
-            return location.setup(grid_size)
+            return location.setup(grid_size, explorer.located(grid_size))
 
     @app.post("/api/locate")
     def locate(request: Locate):
-        networks = explorer.located(request.grid_size)
+        with explorer.lock:
+            networks = explorer.located(request.grid_size)
         shape = networks["gapnet"].inputs[0].shape[1:]
         if len(request.canvas) != np.prod(shape):
             raise ValueError(f"`canvas` must have {np.prod(shape)} values.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from keras_gappos import zoo
+from keras_gappos import data, zoo
 from keras_gappos.layers import ChannelPermutation
 
 GRIDS = (3, 5, 7)
@@ -47,29 +47,24 @@ def ordered_network(network: str, grid_size: int) -> keras.Model:
     return keras.Model([canvas, order], ops.softmax(x), name=network)
 
 
-def setup(grid_size: int, digits: int = 5) -> dict:
+def setup(grid_size: int, networks: dict[str, keras.Model], digits: int = 5) -> dict:
     """What the page must know of a grid: its networks' channels, the background, and digits.
 
     Args:
         grid_size: cells along each side.
+        networks: the grid's `ordered_network`s, by name.
         digits: number of sample images.
 
     Returns:
         A dictionary for JSON: `background`, the gray value around an image, which is the data
         set's mean, in [0, 255]; `channels` by network; and `digits`, lists of gray values.
     """
-    from keras_gappos import data
-
     images, _ = data.load("digits", "test", limit=40)
-    infos = {network: zoo.info(zoo_name(network, grid_size)) for network in NETWORKS}
-    models = {network: zoo.load(info.name) for network, info in infos.items()}
+    info = zoo.info(zoo_name("gapnet", grid_size))
     return {
         "grid_size": grid_size,
-        "side": infos["gapnet"].image_shape[0],
-        "background": 255 * infos["gapnet"].mean[0],
-        "channels": {
-            network: models[network].get_layer(place).output.shape[-1]
-            for network, place in _PLACES.items()
-        },
+        "side": info.image_shape[0],
+        "background": 255 * info.mean[0],
+        "channels": {name: model.inputs[1].shape[-1] for name, model in networks.items()},
         "digits": [image[..., 0].ravel().tolist() for image in images[:: 40 // digits]],
     }

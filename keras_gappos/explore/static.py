@@ -42,9 +42,9 @@ def write_static_page(folder: pathlib.Path) -> None:
     _copy_runtime(folder / "ort")
     setups = {}
     for grid_size in location.GRIDS:
-        setups[grid_size] = location.setup(grid_size)
-        for name in location.NETWORKS:
-            network = location.ordered_network(name, grid_size)
+        networks = {name: location.ordered_network(name, grid_size) for name in location.NETWORKS}
+        setups[grid_size] = location.setup(grid_size, networks)
+        for name, network in networks.items():
             shapes = [(1, *part.shape[1:]) for part in network.inputs]
             network([np.zeros(shapes[0], "float32"), np.arange(shapes[1][1])[None]])  # builds it
             path = folder / f"{name}_{grid_size}x{grid_size}.onnx"
