@@ -10,6 +10,7 @@ import zlib
 
 UNFINISHED = ".unpacking"  # name prefix of incomplete folders
 _PIECE = 1 << 20  # bytes
+_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip archive
 
 
 def extract(path: pathlib.Path, folder: pathlib.Path, limit: int) -> None:
@@ -80,6 +81,24 @@ def matches(path: pathlib.Path, folder: pathlib.Path) -> bool:
         )
     except OSError:  # unreadable or gone: another process may be replacing it
         return False
+
+
+def is_whole(path: pathlib.Path) -> bool:
+    """Whether a path is an archive whose files have their checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, zlib.error):
+        return False
+
+
+def pack(folder: pathlib.Path, path: pathlib.Path) -> None:
+    """Packs a folder into an archive `path`; the same files give the same archive."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
+        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+            member = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _DATE)
+            member.external_attr = 0o644 << 16
+            packed.writestr(member, file.read_bytes(), zipfile.ZIP_DEFLATED, 9)
 
 
 def unpacked_bytes(path: pathlib.Path) -> int:

@@ -8,7 +8,7 @@ import shutil
 import warnings
 
 from keras_gappos.zoo import archive
-from keras_gappos.zoo.model import ZooFile
+from keras_gappos.zoo.model import ZooFile, ZooModel
 from keras_gappos.zoo.registry import info
 from keras_gappos.zoo.sources import find_source
 from keras_gappos.zoo.transport import download, longest_time
@@ -31,9 +31,11 @@ def cache_folder() -> pathlib.Path:
 def fetch(name: str, format: str = "weights") -> pathlib.Path:
     """Returns the path of a pretrained model's files, fetching them if they are not cached.
 
-    Files come from `KERAS_GAPPOS_ZOO` (a folder or URL), from the `zoo` folder of a checkout, or
-    from the URL in the package's metadata. Size and SHA-256 are verified each time; a damaged
-    file is fetched again. Concurrent processes fetch it once.
+    Files come from the first of: `KERAS_GAPPOS_ZOO` (a folder or URL), the `zoo` folder of a
+    checkout, the installed package `keras-gappos-zoo`, the URL in this package's metadata. Size and
+    SHA-256 are verified each time; a damaged file is fetched again. Concurrent processes fetch it
+    once. A SavedModel that is not there is made on this machine from the verified weights, with a
+    warning that says so.
 
     Args:
         name: a model's name; see `list_models`.
@@ -44,7 +46,8 @@ def fetch(name: str, format: str = "weights") -> pathlib.Path:
         A `pathlib.Path`. The files are shared: do not change them.
 
     Raises:
-        ValueError: for an unknown name or format.
+        ValueError: for an unknown name or format, or a SavedModel that must be made while the
+            backend is not TensorFlow.
         OSError: if the files cannot be fetched, or the cache is not writable.
 
     Examples:
@@ -54,20 +57,41 @@ def fetch(name: str, format: str = "weights") -> pathlib.Path:
     model = info(name)
     if format not in FORMATS:
         raise ValueError(f"`format` must be one of {FORMATS}. Received: format={format!r}")
-    file = model.files[format]
-    path = fetch_file(file)
     if format == "weights":
-        return path
+        return fetch_file(model.files["weights"])
+    path = _fetch_archive(model)
     folder = path.with_suffix("")
     if archive.matches(path, folder):
         return folder
+    file = model.files["saved_model"]
+    is_made = path == made_archive_path(model)
+    limit = archive.unpacked_bytes(path) if is_made else file.unpacked_bytes or 0
     with _writing(path.parent, longest_time(file)):
         if not archive.matches(path, folder):  # another process may have done it
             if os.path.lexists(folder):
                 _say(f"{folder} is damaged, and is unpacked again.")
                 _remove(folder)
-            archive.extract(path, folder, file.unpacked_bytes or 0)
+            archive.extract(path, folder, limit)
     return folder
+
+
+def _fetch_archive(model):
+    """The path of a SavedModel's archive, which is made if no source has it."""
+    from keras_gappos.zoo import saved_model  # needs this module itself
+
+    file, made = model.files["saved_model"], made_archive_path(model)
+    if archive.is_whole(made):
+        return cached_path(file) if is_intact(cached_path(file), file) else made
+    try:
+        return fetch_file(file)
+    except FileNotFoundError:  # neither in the cache nor in the source
+        weights = fetch_file(model.files["weights"])
+    saved_model.check_backend()
+    with _writing(made.parent, longest_time(file)):
+        if not archive.is_whole(made):  # another process may have done it
+            _say(f"{file.path} is not at hand, and is made here from the verified weights.")
+            saved_model.make_archive(model, weights, made)
+    return made
 
 
 def fetch_file(file: ZooFile) -> pathlib.Path:
@@ -88,6 +112,11 @@ def fetch_file(file: ZooFile) -> pathlib.Path:
 def cached_path(file: ZooFile) -> pathlib.Path:
     """Where the cache keeps a file; the digest in the path keeps versions apart."""
     return cache_folder() / file.path.split("/")[0] / file.sha256[:16] / file.name
+
+
+def made_archive_path(model: ZooModel) -> pathlib.Path:
+    """Where the cache keeps the archive of a SavedModel that was made on this machine."""
+    return cached_path(model.files["weights"]).with_name("saved_model.zip")
 
 
 def is_intact(path: pathlib.Path, file: ZooFile) -> bool:

@@ -79,9 +79,9 @@ def load(
         >>> model = keras_gappos.zoo.load("gapnet_resnet18.digits_location_3x3_w8")
         >>> model.output_shape
         (None, 9)
-        >>> features = keras_gappos.zoo.load("resnet18.digits_class_3x3_w16", include_top=False)
+        >>> features = keras_gappos.zoo.load("resnet18.cifar10", include_top=False)
         >>> features.output_shape
-        (None, 2, 2, 128)
+        (None, 4, 4, 128)
     """
     model = info(name)
     changed = _changed_arguments(model, num_classes, include_top, input_shape, preprocessing)

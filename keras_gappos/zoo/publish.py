@@ -6,7 +6,6 @@ import os
 import pathlib
 import subprocess
 import tempfile
-import zipfile
 from collections.abc import Callable
 
 import h5py
@@ -14,23 +13,21 @@ import keras
 import numpy as np
 
 from keras_gappos.files import weights_in_memory, write_bytes
-from keras_gappos.surgery.graph import in_inference
 from keras_gappos.zoo import ZooFile, ZooModel, archive
 from keras_gappos.zoo.cache import digest_of
 from keras_gappos.zoo.card import format_card, format_readme
-from keras_gappos.zoo.loading import build, load_given_weights, outputs_of, with_preprocessing
+from keras_gappos.zoo.loading import build, load_given_weights, outputs_of
 from keras_gappos.zoo.registry import FILE_NAME, format_registry, parse_registry
+from keras_gappos.zoo.saved_model import check_backend, export_archive
 
 LIMITS = {"weights": 25_000_000, "saved_model": 50_000_000}  # bytes of a file
 ZOO_LIMIT = 250_000_000  # bytes of all files
 _NAMES = {"weights": "model.weights.h5", "saved_model": "saved_model.zip", "sample": "sample.npz"}
-RAW_ENDPOINT = "serve_images"  # of a SavedModel; `serve` takes prepared inputs
 _HALF = 1e-2  # largest change of an output by float16 weights
 # Bytes. Smaller weights stay float32: rounding changed 1 of 800 predictions of a digits network,
 # and a card's scores should be reproducible to the last digit.
 _SMALL = 12_000_000
 _LEVELS = 16  # of brightness in a sample, so that it compresses well
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip archive
 
 
 def publish(
@@ -69,11 +66,7 @@ def publish(
             SavedModels need. The zoo is then unchanged.
         OSError: if a folder cannot be read or written.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            "SavedModels need the TensorFlow backend: set KERAS_BACKEND=tensorflow. Received: "
-            f"{keras.backend.backend()}"
-        )
+    check_backend()
     results = pathlib.Path(results_dir).expanduser().absolute() / "results.json"
     zoo_dir = pathlib.Path(zoo_dir).expanduser().absolute()
     registry = pathlib.Path(registry_dir) / FILE_NAME
@@ -137,28 +130,8 @@ def _files(model, weights, made, former, zoo_dir):
     inputs = sample_inputs(model)
     outputs = outputs_of(model, network, inputs).astype("float16")
     np.savez_compressed(paths["sample"], inputs=inputs, outputs=outputs)
-    with tempfile.TemporaryDirectory(prefix=".exported", dir=made) as unpacked:
-        _export(model, network, unpacked)
-        zip_folder(pathlib.Path(unpacked), paths["saved_model"])
+    export_archive(model, network, paths["saved_model"])
     return {kind: _zoo_file(model, kind, path) for kind, path in paths.items()}
-
-
-def _export(model, network, folder):
-    """Writes a SavedModel in inference: `serve` takes prepared inputs, `serve_images` uint8."""
-    images = with_preprocessing(model, network)
-    exported = keras.export.ExportArchive()
-    for name, part, dtype in (("serve", network, "float32"), (RAW_ENDPOINT, images, "uint8")):
-        part = in_inference(part)
-        specs = [
-            keras.InputSpec(
-                shape=tensor.shape,
-                dtype=tensor.dtype if tensor.dtype == "int32" else dtype,
-                name=tensor.name,
-            )
-            for tensor in part.inputs
-        ]
-        exported.track_and_add_endpoint(name, part, specs if len(specs) == 1 else [specs])
-    exported.write_out(folder, verbose=False)
 
 
 def _zoo_file(model, kind, path):
@@ -218,15 +191,6 @@ def sample_inputs(model: ZooModel, count: int = 1) -> np.ndarray:
     images = keras.ops.image.resize(coarse, (height, width), data_format="channels_last")
     levels = np.floor(keras.ops.convert_to_numpy(images) * _LEVELS).clip(0, _LEVELS - 1)
     return model.preprocess(levels / np.float32(_LEVELS - 1))
-
-
-def zip_folder(folder: pathlib.Path, path: pathlib.Path) -> None:
-    """Packs a folder into an archive `path`; the same files give the same archive."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
-        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-            member = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _ZIP_DATE)
-            member.external_attr = 0o644 << 16
-            packed.writestr(member, file.read_bytes(), zipfile.ZIP_DEFLATED, 9)
 
 
 def _check_size(path, kind, count):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import importlib.util
 import ipaddress
 import os
 import pathlib
@@ -12,20 +13,38 @@ import urllib.parse
 from keras_gappos.zoo.model import ZooFile
 
 SOURCE_VARIABLE = "KERAS_GAPPOS_ZOO"
+ZOO_VERSION = "0.1.0"  # of the zoo package that holds the registry's files
+_PACKAGE, _MODULE = "keras-gappos-zoo", "keras_gappos_zoo"
 _URL_LABEL = "Zoo"  # of the Project-URL in the package's metadata
+_NO_SOURCE = f"""\
+The zoo's files have no known source. Each of these gives one:
+- pip install {_PACKAGE}, or in a checkout: pip install ./zoo
+- run the package in a checkout, whose zoo/ has the files
+- set {SOURCE_VARIABLE} to a folder or URL that has them"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A folder or URL that holds the zoo's files.
+    """A place that holds the zoo's files.
 
     Attributes:
-        place: the folder's path, or the URL with a trailing slash.
-        is_url: whether `place` is a URL.
+        place: a folder's path, or a URL with a trailing slash.
+        remedy: what to do if a file there is missing or differs, in a sentence.
     """
 
     place: str
-    is_url: bool
+    remedy: str = f"Set {SOURCE_VARIABLE} to another folder or URL that holds the zoo's files."
+
+    @property
+    def kind(self) -> str:
+        """`"folder"`, or the scheme of a URL: `"https"` or `"http"`."""
+        scheme, separator, _ = self.place.partition("://")
+        return scheme if separator else "folder"
+
+    @property
+    def is_url(self) -> bool:
+        """Whether the files are fetched from a server by their URLs."""
+        return self.kind in ("http", "https")
 
     @property
     def shown(self) -> str:
@@ -40,35 +59,40 @@ class Source:
 
 
 def find_source() -> Source:
-    """The first of: `KERAS_GAPPOS_ZOO`, the checkout's `zoo` folder, the URL in the metadata.
+    """Where the zoo's files are.
+
+    The first of: `KERAS_GAPPOS_ZOO`, the checkout's `zoo` folder, the installed package
+    `keras-gappos-zoo`, the URL in this package's metadata.
 
     Raises:
         ValueError: for a URL that is neither https nor http on this machine.
-        OSError: if there is none.
+        FileNotFoundError: if there is none.
     """
-    return choose_source(os.environ.get(SOURCE_VARIABLE), checkout_folder(), _metadata_url())
+    return choose_source(
+        os.environ.get(SOURCE_VARIABLE), checkout_folder(), _installed_package(), _metadata_url()
+    )
 
 
-def choose_source(named: str | None, checkout: pathlib.Path | None, url: str | None) -> Source:
+def choose_source(
+    named: str | None, checkout: pathlib.Path | None, package: Source | None, url: str | None
+) -> Source:
     """Picks the first source that is given; see `find_source`.
 
     Args:
         named: folder or URL set by the user.
         checkout: the checkout's folder of files.
+        package: the installed zoo package.
         url: the URL in the package's metadata.
     """
     if named:
-        if "://" in named:
-            return Source(_checked_url(named), True)
-        return Source(str(_checked_folder(named)), False)
+        return Source(_checked_url(named) if "://" in named else str(_checked_folder(named)))
     if checkout is not None:
-        return Source(str(checkout), False)
+        return Source(str(checkout))
+    if package is not None:
+        return package
     if url is not None:
-        return Source(_checked_url(url), True)
-    raise OSError(
-        f"The zoo's files have no known source: set {SOURCE_VARIABLE} to a folder or URL that "
-        "holds them, such as the zoo/ folder of a checkout."
-    )
+        return Source(_checked_url(url))
+    raise FileNotFoundError(_NO_SOURCE)
 
 
 def check_url(url: str) -> str:
@@ -130,6 +154,22 @@ def checkout_folder() -> pathlib.Path | None:
     root = pathlib.Path(__file__).parents[2]
     is_checkout = (root / "setup.cfg").is_file() and (root / "zoo" / "README.md").is_file()
     return root / "zoo" if is_checkout else None
+
+
+def _installed_package():
+    """The source that is the installed zoo package, else `None`."""
+    try:
+        version = importlib.metadata.version(_PACKAGE)
+        spec = importlib.util.find_spec(_MODULE)
+    except ModuleNotFoundError:
+        return None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Source(
+        next(iter(spec.submodule_search_locations)),
+        f"{_PACKAGE} {version} is installed; the matching one is {ZOO_VERSION}: "
+        f"pip install --force-reinstall {_PACKAGE}=={ZOO_VERSION}",
+    )
 
 
 def _metadata_url():

@@ -11,7 +11,7 @@ import urllib.parse
 from keras_gappos.files import is_full
 from keras_gappos.zoo.model import ZooFile
 from keras_gappos.zoo.registry import owner_of
-from keras_gappos.zoo.sources import SOURCE_VARIABLE, Source, check_url, without_password
+from keras_gappos.zoo.sources import Source, check_url, without_password
 
 _RETRIES = 2
 _TIMEOUT = (10, 20)  # seconds to connect, and to wait for the next piece
@@ -29,6 +29,7 @@ def download(file: ZooFile, source: Source, path: pathlib.Path) -> None:
         path: the target, in an existing folder.
 
     Raises:
+        FileNotFoundError: if the source does not have it.
         OSError: if it cannot be fetched after retries, differs from the registry, or the disk is
             full; nothing is left behind.
     """
@@ -51,10 +52,16 @@ def download(file: ZooFile, source: Source, path: pathlib.Path) -> None:
             raise  # about the target, not the source
         # The traceback of the cause may show a password.
         cause = error if source.shown == source.place else None
-        raise OSError(
-            f"Could not fetch {file.path} from {source.shown}: {_reason(error)}. Set "
-            f"{SOURCE_VARIABLE} to another folder or URL that holds the zoo's files."
+        kind = FileNotFoundError if _is_missing(error) else OSError
+        raise kind(
+            f"Could not fetch {file.path} from {source.shown}: {_reason(error)}. {source.remedy}"
         ) from cause
+
+
+def _is_missing(error):
+    """Whether an error says that the source does not have the file."""
+    response = getattr(error, "response", None)
+    return isinstance(error, FileNotFoundError) or getattr(response, "status_code", None) == 404
 
 
 def _from_folder(location, target, file):

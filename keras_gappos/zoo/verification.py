@@ -11,7 +11,13 @@ import keras
 import numpy as np
 
 from keras_gappos.zoo import archive
-from keras_gappos.zoo.cache import cached_path, fetch, fetch_file, is_intact
+from keras_gappos.zoo.cache import (
+    cached_path,
+    fetch,
+    fetch_file,
+    is_intact,
+    made_archive_path,
+)
 from keras_gappos.zoo.loading import load, outputs_of
 from keras_gappos.zoo.model import ZooModel
 from keras_gappos.zoo.registry import info, list_models
@@ -89,8 +95,11 @@ def verify(
 def check_files(model: ZooModel) -> Iterator[Finding]:
     """Yields a `Finding` for each file of a model, and for its unpacked SavedModel."""
     for kind, file in model.files.items():
-        path = cached_path(file)
-        state = state_of(os.path.exists(path), is_intact(path, file))
+        path, made = cached_path(file), made_archive_path(model)
+        if kind == "saved_model" and not os.path.exists(path) and os.path.exists(made):
+            path, state = made, state_of(True, archive.is_whole(made))
+        else:
+            state = state_of(os.path.exists(path), is_intact(path, file))
         yield Finding(model.name, kind, state, _remedy(model.name, kind, state))
         if kind == "saved_model":
             yield _check_unpacked(model, path, state)

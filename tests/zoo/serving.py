@@ -18,7 +18,7 @@ class Server:
 
     Args:
         content: bytes of every file.
-        behavior: "good", "cut", "wrong_bytes", "too_long", "error_then_good", "error",
+        behavior: "good", "cut", "wrong_bytes", "too_long", "error_then_good", "error", "missing",
             "redirect_for_ever", "redirect_once", "redirect_with_much", "other_scheme",
             "other_host", "hang", or "slow".
     """
@@ -75,6 +75,9 @@ class Server:
 
     def _error(self, handler):
         handler.send_error(500)
+
+    def _missing(self, handler):
+        handler.send_error(404)
 
     def _error_then_good(self, handler):
         (self._error if self.requests == 1 else self._good)(handler)

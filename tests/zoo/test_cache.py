@@ -279,7 +279,7 @@ import json, os, signal, sys, zipfile
 from keras_gappos.zoo import ZooFile, cache
 
 class Model:
-    files = {"saved_model": ZooFile(**json.loads(sys.argv[1]))}
+    files = {kind: ZooFile(**json.loads(sys.argv[1])) for kind in ("weights", "saved_model")}
 
 def extract_one_and_die(archive, member, path, extract=zipfile.ZipFile.extract):
     extract(archive, member, path)

@@ -17,7 +17,7 @@ from keras_gappos.experiments.catalog import publications, score
 from keras_gappos.experiments.location.run import Location
 from keras_gappos.experiments.location.settings import LocationSettings
 from keras_gappos.layers import place_on_grid
-from keras_gappos.zoo import fetch, load, registry
+from keras_gappos.zoo import archive, fetch, load, registry, saved_model
 from keras_gappos.zoo import publish as publishing
 from keras_gappos.zoo.card import format_card, format_readme
 from keras_gappos.zoo.loading import outputs_of
@@ -123,7 +123,7 @@ def test_a_saved_model_does_not_augment(tmp_path):
     model = registry.info("resnet18.cifar10")
     layers = [keras.layers.RandomFlip(seed=1), keras.layers.Dropout(0.5), keras.layers.Flatten()]
     network = keras.Sequential([keras.Input(model.image_shape), *layers])
-    publishing._export(model, network, tmp_path)
+    saved_model.export(model, network, tmp_path)
     served = tf.saved_model.load(str(tmp_path))
     images = np.random.default_rng(0).integers(0, 256, (8, *model.image_shape), "uint8")
     prepared = model.preprocess(images)
@@ -252,10 +252,10 @@ def test_archives_of_the_same_files_are_equal(tmp_path):
         (folder / "variables").mkdir(parents=True)
         (folder / "saved_model.pb").write_bytes(b"graph")
         (folder / "variables/index").write_bytes(b"index")
-        publishing.zip_folder(folder, tmp_path / f"{name}.zip")
+        archive.pack(folder, tmp_path / f"{name}.zip")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
-    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
-        assert archive.namelist() == ["saved_model.pb", "variables/index"]
+    with zipfile.ZipFile(tmp_path / "a.zip") as packed:
+        assert packed.namelist() == ["saved_model.pb", "variables/index"]
 
 
 def test_what_is_too_large_is_rejected_and_the_registry_kept(results, tmp_path, monkeypatch):

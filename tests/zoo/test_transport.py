@@ -20,7 +20,7 @@ def impatient(monkeypatch):
 
 def download(server, folder):
     path = folder / "model.weights.h5"
-    transport.download(zoo_file(server.content), Source(server.url, True), path)
+    transport.download(zoo_file(server.content), Source(server.url), path)
     return path.read_bytes()
 
 
@@ -85,7 +85,7 @@ def test_a_password_is_not_shown(tmp_path):
     with Server(CONTENT, "error") as server:
         url = server.url.replace("://", "://user:secret@")
         with pytest.raises(OSError, match="500") as caught:
-            transport.download(zoo_file(CONTENT), Source(url, True), tmp_path / "x.h5")
+            transport.download(zoo_file(CONTENT), Source(url), tmp_path / "x.h5")
     shown = "".join(traceback.format_exception(caught.value))
     assert "secret" not in shown and "://***@127.0.0.1:" in shown
     for url in ("https://user:p@ss@host/x", "https://token@host/x"):
@@ -111,7 +111,7 @@ def test_copies_from_a_folder(tmp_path):
     there = tmp_path / "zoo" / file.path
     there.parent.mkdir(parents=True)
     there.write_bytes(CONTENT)
-    source, path = Source(str(tmp_path / "zoo"), False), tmp_path / "here.h5"
+    source, path = Source(str(tmp_path / "zoo")), tmp_path / "here.h5"
     transport.download(file, source, path)
     assert path.read_bytes() == CONTENT
     path.unlink()

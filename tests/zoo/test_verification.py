@@ -73,7 +73,7 @@ def test_an_unpacked_saved_model_is_compared_with_its_archive(zoo_folder, tmp_pa
     (zoo_folder / "resnet18.digits").mkdir()
     archive = shutil.make_archive(str(zoo_folder / "resnet18.digits/saved_model"), "zip", source)
     file = file_of(zoo_folder, pathlib.Path(archive), unpacked_bytes=5)
-    register(with_files(entry(), {"saved_model": file}))
+    register(with_files(entry(), entry().files | {"saved_model": file}))
     parts = ("saved_model", UNPACKED)
     assert states(zoo.verify(), *parts) == ["not cached", "not cached"]
     folder = zoo.fetch("resnet18.digits", "saved_model")
