@@ -7,4 +7,5 @@ import setuptools
 FILES = ("card.md", "model.weights.h5", "sample.npz")
 cards = sorted(pathlib.Path(__file__).parent.glob("*/card.md"))
 data = [f"{card.parent.name}/{name}" for card in cards for name in FILES]
-setuptools.setup(package_data={"keras_gappos_zoo": data})
+# The script's name keeps it out of the package, whose folder is this one.
+setuptools.setup(script_name=__file__, package_data={"keras_gappos_zoo": data})

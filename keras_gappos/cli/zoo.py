@@ -34,6 +34,15 @@ _Pattern = Annotated[
         help="Pattern with * and ?, quoted, such as '*cifar10*'; default: all models.",
     ),
 ]
+_Target = Annotated[
+    str,
+    tyro.conf.Positional,
+    tyro.conf.arg(
+        metavar="TARGET",
+        help="hf://owner/name[@branch] or kaggle://owner/model/framework/variation, "
+        "such as kaggle://me/gappos/keras/all.",
+    ),
+]
 _MARK = "*"  # marks cached models
 _WIDE = 100  # columns
 
@@ -228,15 +237,37 @@ def add(
     """
     from keras_gappos import zoo
     from keras_gappos.experiments import catalog
+
+    registry_folder = registry_dir or pathlib.Path(zoo.__file__).parent
+    catalog.publish(results_dir, _zoo_folder(zoo_dir), registry_folder, tag, replace, data_note)
+
+
+def publish(target: _Target, zoo_dir: str | None = None) -> None:
+    """Upload the zoo's verified files to Hugging Face or Kaggle.
+
+    Afterwards KERAS_GAPPOS_ZOO=TARGET reads the models from there. Needs an account, signed in by
+    its own library: `pip install 'keras-gappos[huggingface]'`, then `hf auth login` or HF_TOKEN; or
+    `pip install 'keras-gappos[kaggle]'`, then KAGGLE_API_TOKEN or ~/.kaggle/access_token. On Kaggle
+    a new model is private until its page says otherwise.
+
+    Args:
+        zoo_dir: Folder of the files; default: the checkout's zoo/.
+    """
+    from keras_gappos.zoo.upload import upload
+
+    print(f"{upload(target, _zoo_folder(zoo_dir))} files uploaded to {target}")
+
+
+def _zoo_folder(zoo_dir):
+    """The folder of the zoo's files, by default the checkout's."""
     from keras_gappos.zoo import sources
 
-    zoo_folder = zoo_dir or sources.checkout_folder()
-    if zoo_folder is None:
+    folder = zoo_dir or sources.checkout_folder()
+    if folder is None:
         raise ValueError(
             "`zoo_dir` must be given where the package does not run in a checkout. Received: None"
         )
-    registry_folder = registry_dir or pathlib.Path(zoo.__file__).parent
-    catalog.publish(results_dir, zoo_folder, registry_folder, tag, replace, data_note)
+    return folder
 
 
 @contextlib.contextmanager
@@ -258,4 +289,5 @@ COMMANDS = {
     "verify": verify,
     "score": score,
     "add": add,
+    "publish": publish,
 }

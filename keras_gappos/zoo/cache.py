@@ -31,11 +31,14 @@ def cache_folder() -> pathlib.Path:
 def fetch(name: str, format: str = "weights") -> pathlib.Path:
     """Returns the path of a pretrained model's files, fetching them if they are not cached.
 
-    Files come from the first of: `KERAS_GAPPOS_ZOO` (a folder or URL), the `zoo` folder of a
-    checkout, the installed package `keras-gappos-zoo`, the URL in this package's metadata. Size and
-    SHA-256 are verified each time; a damaged file is fetched again. Concurrent processes fetch it
-    once. A SavedModel that is not there is made on this machine from the verified weights, with a
-    warning that says so.
+    Files come from the first of: `KERAS_GAPPOS_ZOO`, the `zoo` folder of a checkout, the installed
+    package `keras-gappos-zoo`, the URL in this package's metadata. `KERAS_GAPPOS_ZOO` is a folder,
+    a URL, `hf://owner/name[@revision]` (needs `keras-gappos[huggingface]`) or
+    `kaggle://owner/model/framework/variation[/version]` (needs `keras-gappos[kaggle]`).
+
+    Size and SHA-256 are verified each time; a damaged file is fetched again. Concurrent processes
+    fetch it once. A SavedModel that is not there is made on this machine from the verified weights,
+    with a warning that says so.
 
     Args:
         name: a model's name; see `list_models`.
@@ -48,6 +51,7 @@ def fetch(name: str, format: str = "weights") -> pathlib.Path:
     Raises:
         ValueError: for an unknown name or format, or a SavedModel that must be made while the
             backend is not TensorFlow.
+        ImportError: if the client library of Hugging Face or Kaggle is missing.
         OSError: if the files cannot be fetched, or the cache is not writable.
 
     Examples:

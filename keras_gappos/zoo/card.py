@@ -113,8 +113,18 @@ folder = kg.zoo.fetch("augshift_resnet18.cifar10", format="saved_model")  # to s
 kg.zoo.info("augshift_resnet18.cifar10").metrics
 ```
 
-A checkout reads the files from this folder. For an installed package, set `KERAS_GAPPOS_ZOO` to a
-folder or URL with these files: `export KERAS_GAPPOS_ZOO=~/keras-gappos/zoo`.
+`kg.zoo` takes the files from the first of:
+
+1. `KERAS_GAPPOS_ZOO`: a folder, a URL, `hf://owner/name` or `kaggle://owner/model/framework/variation`
+2. this folder, in a checkout
+3. the package `keras-gappos-zoo`, which is this folder without SavedModels: `pip install ./zoo`
+4. the URL in the metadata of `keras-gappos`
+
+Each file is verified by SHA-256. A SavedModel that is not there is made from the weights on your
+machine. `keras-gappos zoo publish` uploads all files to Hugging Face or Kaggle.
+
+The weights have the MIT license. The data sets that they were trained on have their own: see the
+cards.
 
 Chance is 11.1 % for location on a 3x3 grid, 4.0 % on 5x5, 2.0 % on 7x7, and 10 % for class.
 "Consistent" is how often a network gives the same answer for two random shifts of an image. Weights

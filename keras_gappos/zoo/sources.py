@@ -10,6 +10,7 @@ import re
 import stat
 import urllib.parse
 
+from keras_gappos.zoo.hubs import is_address, parse_address, without_secrets
 from keras_gappos.zoo.model import ZooFile
 
 SOURCE_VARIABLE = "KERAS_GAPPOS_ZOO"
@@ -20,7 +21,7 @@ _NO_SOURCE = f"""\
 The zoo's files have no known source. Each of these gives one:
 - pip install {_PACKAGE}, or in a checkout: pip install ./zoo
 - run the package in a checkout, whose zoo/ has the files
-- set {SOURCE_VARIABLE} to a folder or URL that has them"""
+- set {SOURCE_VARIABLE} to a folder or a https://, hf:// or kaggle:// address"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +29,16 @@ class Source:
     """A place that holds the zoo's files.
 
     Attributes:
-        place: a folder's path, or a URL with a trailing slash.
+        place: a folder's path, a URL with a trailing slash, or an address of `hubs`.
         remedy: what to do if a file there is missing or differs, in a sentence.
     """
 
     place: str
-    remedy: str = f"Set {SOURCE_VARIABLE} to another folder or URL that holds the zoo's files."
+    remedy: str = f"Set {SOURCE_VARIABLE} to another folder or address that holds the zoo's files."
 
     @property
     def kind(self) -> str:
-        """`"folder"`, or the scheme of a URL: `"https"` or `"http"`."""
+        """`"folder"`, or the scheme: `"https"`, `"http"`, `"hf"` or `"kaggle"`."""
         scheme, separator, _ = self.place.partition("://")
         return scheme if separator else "folder"
 
@@ -49,12 +50,14 @@ class Source:
     @property
     def shown(self) -> str:
         """The place for messages, without the password of a URL."""
-        return without_password(self.place) if self.is_url else self.place
+        return without_secrets(self.place) if self.is_url else self.place
 
     def location_of(self, file: ZooFile) -> str:
-        """The path or URL of a file in this place."""
+        """The path or URL of a file in this place; for a hub, a name for messages."""
         if self.is_url:
             return self.place + urllib.parse.quote(file.path)
+        if self.kind != "folder":
+            return f"{self.place}/{file.path}"
         return str(pathlib.Path(self.place) / file.path)
 
 
@@ -65,7 +68,7 @@ def find_source() -> Source:
     `keras-gappos-zoo`, the URL in this package's metadata.
 
     Raises:
-        ValueError: for a URL that is neither https nor http on this machine.
+        ValueError: for a URL that is none of https, http on this machine, and those of `hubs`.
         FileNotFoundError: if there is none.
     """
     return choose_source(
@@ -79,11 +82,14 @@ def choose_source(
     """Picks the first source that is given; see `find_source`.
 
     Args:
-        named: folder or URL set by the user.
+        named: folder, URL or address of `hubs`, set by the user.
         checkout: the checkout's folder of files.
         package: the installed zoo package.
         url: the URL in the package's metadata.
     """
+    if named and is_address(named):
+        parse_address(named)
+        return Source(named.rstrip("/"))
     if named:
         return Source(_checked_url(named) if "://" in named else str(_checked_folder(named)))
     if checkout is not None:
@@ -105,8 +111,8 @@ def check_url(url: str) -> str:
         # Show the rest: the part before an @ may be the reason.
         url = re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", url)
         raise ValueError(
-            f"The zoo's URL, such as that in {SOURCE_VARIABLE}, must be https, or http on this "
-            f"machine, such as http://127.0.0.1:8000/. Received: {url}"
+            f"The zoo's URL, such as that in {SOURCE_VARIABLE}, must be https, hf, kaggle, or http "
+            f"on this machine, such as http://127.0.0.1:8000/. Received: {url}"
         )
     return url
 
@@ -126,11 +132,6 @@ def _is_loopback(host):
         return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
-
-
-def without_password(text: str) -> str:
-    """The text with passwords and tokens in URLs replaced by `***`."""
-    return re.sub(r"://[^/\s]*@", "://***@", text)
 
 
 def _checked_folder(named):

@@ -1,17 +1,21 @@
 """Downloads or copies one file; it appears only when complete and verified."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
 import queue
+import sys
+import tempfile
 import threading
 import time
 import urllib.parse
 
 from keras_gappos.files import is_full
+from keras_gappos.zoo import hubs
 from keras_gappos.zoo.model import ZooFile
 from keras_gappos.zoo.registry import owner_of
-from keras_gappos.zoo.sources import Source, check_url, without_password
+from keras_gappos.zoo.sources import Source, check_url
 
 _RETRIES = 2
 _TIMEOUT = (10, 20)  # seconds to connect, and to wait for the next piece
@@ -35,18 +39,18 @@ def download(file: ZooFile, source: Source, path: pathlib.Path) -> None:
     """
     import pooch
 
-    location = source.location_of(file)
-    transport = _from_url if source.is_url else _from_folder
+    transports = {"folder": _from_folder, "https": _from_url, "http": _from_url}
+    transport = transports.get(source.kind, _from_hub)
     pooch.get_logger().setLevel("WARNING")
     fetcher = pooch.create(
         path.parent,
         base_url="",
         registry={path.name: f"sha256:{file.sha256}"},
-        urls={path.name: location},
+        urls={path.name: source.location_of(file)},
         retry_if_failed=_RETRIES if source.is_url else 0,
     )
     try:
-        fetcher.fetch(path.name, downloader=lambda url, target, _: transport(url, target, file))
+        fetcher.fetch(path.name, downloader=lambda _, target, __: transport(source, target, file))
     except (ValueError, OSError) as error:  # errors of requests are OSErrors
         if is_full(error):
             raise  # about the target, not the source
@@ -64,13 +68,29 @@ def _is_missing(error):
     return isinstance(error, FileNotFoundError) or getattr(response, "status_code", None) == 404
 
 
-def _from_folder(location, target, file):
-    with open(location, "rb") as source, _CheckedFile(target, file) as checked:
+def _from_folder(source, target, file):
+    _copy(source.location_of(file), target, file)
+
+
+def _copy(path, target, file):
+    with open(path, "rb") as source, _CheckedFile(target, file) as checked:
         while piece := source.read(_PIECE):
             checked.write(piece)
 
 
-def _from_url(url, target, file):
+def _from_hub(source, target, file):
+    folder = tempfile.TemporaryDirectory(
+        prefix="tmp", dir=pathlib.Path(target).parent, ignore_cleanup_errors=True
+    )
+    with folder as there, contextlib.redirect_stdout(sys.stderr):  # the libraries print
+
+        def fetch():
+            return hubs.download(source.place, file.path, there)
+
+        _copy(_run_in_time(fetch, _time_for(file), lambda: None), target, file)
+
+
+def _from_url(source, target, file):
     import pooch
     import tqdm
 
@@ -93,7 +113,7 @@ def _from_url(url, target, file):
 
     def work():
         with bar, checked:
-            fetch(url, checked, None)
+            fetch(source.location_of(file), checked, None)
 
     _run_in_time(work, _time_for(file), checked.close)
 
@@ -108,7 +128,7 @@ def _time_for(file):
 
 
 def _run_in_time(work, seconds, give_up):
-    """Runs a function, and aborts it after some seconds.
+    """The result of a function, which is aborted after some seconds.
 
     Socket timeouts do not stop a server that sends a byte now and then.
     """
@@ -116,13 +136,13 @@ def _run_in_time(work, seconds, give_up):
 
     def run():
         try:
-            outcome.put(work())
+            outcome.put((work(), None))
         except BaseException as error:
-            outcome.put(error)
+            outcome.put((None, error))
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        error = outcome.get(timeout=seconds)
+        result, error = outcome.get(timeout=seconds)
     except queue.Empty:
         give_up()
         # Not a ValueError: pooch would retry.
@@ -132,6 +152,7 @@ def _run_in_time(work, seconds, give_up):
         raise
     if error is not None:
         raise error
+    return result
 
 
 def _check_redirect(response, **_):
@@ -202,4 +223,4 @@ class _CheckedFile:
 
 def _reason(error):
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return without_password(" ".join(text.split()))
+    return hubs.without_secrets(" ".join(text.split()))

@@ -5,7 +5,8 @@ import traceback
 import pytest
 
 from keras_gappos.zoo import registry, transport
-from keras_gappos.zoo.sources import Source, without_password
+from keras_gappos.zoo.hubs import without_secrets
+from keras_gappos.zoo.sources import Source
 from tests.zoo.entries import entry
 from tests.zoo.serving import Server, zoo_file
 
@@ -89,7 +90,7 @@ def test_a_password_is_not_shown(tmp_path):
     shown = "".join(traceback.format_exception(caught.value))
     assert "secret" not in shown and "://***@127.0.0.1:" in shown
     for url in ("https://user:p@ss@host/x", "https://token@host/x"):
-        assert without_password(f"see {url} and a@b") == "see https://***@host/x and a@b"
+        assert without_secrets(f"see {url} and a@b") == "see https://***@host/x and a@b"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="has no such modes")
