@@ -93,6 +93,8 @@ class HuggingFace(HubServer):
             send(handler, 200 if is_new else 409, {"url": f"{self.url}/{repo}"})
         elif path == "/api/validate-yaml":
             send(handler, 200, {"errors": [], "warnings": []})
+        elif action == "revision":
+            send(handler, 200, {"id": repo, "sha": COMMIT})
         elif action == "branch":
             is_new = (repo, version) not in self.files
             self.files.setdefault((repo, version), {})
@@ -106,11 +108,8 @@ class HuggingFace(HubServer):
                 if line["key"] == "file":
                     content = base64.b64decode(line["value"]["content"])
                     self.files[repo, version][line["value"]["path"]] = content
-            send(
-                handler,
-                200,
-                {"commitUrl": f"{self.url}/{repo}/commit/{COMMIT}", "commitOid": COMMIT},
-            )
+            url = f"{self.url}/{repo}/commit/{COMMIT}"
+            send(handler, 200, {"commitUrl": url, "commitOid": COMMIT})
         else:
             send(handler, 501)
 
