@@ -138,6 +138,10 @@ def _file_line(file):
 def fetch(name: _Name, format: Literal["weights", "saved_model"] = "weights") -> None:
     """Fetch a model unless it is cached, and print its path.
 
+    From KERAS_GAPPOS_ZOO (a folder, a URL, hf://owner/name[@revision] or
+    kaggle://owner/model/framework/variation[/version]), else the checkout, else the installed
+    package keras-gappos-zoo. A SavedModel that is not there is made here from the weights.
+
     Args:
         format: weights for `keras_gappos.zoo.load`, or a SavedModel for TensorFlow Serving.
     """

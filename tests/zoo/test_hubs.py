@@ -65,7 +65,10 @@ def make_zoo(folder, register, count, suffix=""):
 
 
 @both
-@pytest.mark.parametrize("count", [1, 20])  # Kaggle's library packs more than 50 files
+@pytest.mark.parametrize(
+    "count",
+    [1, pytest.param(20, marks=pytest.mark.slow)],  # Kaggle's library packs more than 50 files
+)
 def test_what_is_published_can_be_fetched(hub, tmp_path, register, capsys, count):
     zoo, address = tmp_path / "zoo", address_of(hub)
     models = make_zoo(zoo, register, count)
