@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import NamedTuple
 
+from keras_gappos.files import is_full
 from keras_gappos.version import __version__
 
 
@@ -111,6 +112,8 @@ def _used(hub: Hub) -> Iterator[ModuleType]:
     try:
         yield library
     except Exception as error:  # the libraries have many kinds, without a common base
+        if is_full(error):
+            raise
         raise _described(hub, error) from None  # its traceback may hold a token
 
 
