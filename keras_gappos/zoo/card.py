@@ -75,7 +75,7 @@ def format_readme(models: Iterable[ZooModel]) -> str:
     for model in models:
         weights = model.files["weights"]
         lines.append(
-            f"| [`{model.name}`]({model.name}/card.md) | {model.task} | {model.dataset} "
+            f"| [`{model.name}`]({_URL}/zoo/{model.name}/card.md) | {model.task} | {model.dataset} "
             f"| {model.arguments['width']} | {model.epochs} | {short_scores(model)} "
             f"| {weights.bytes / 1e6:.1f} MB |"
         )
@@ -97,13 +97,14 @@ def short_scores(model) -> str:
     return ", ".join(words)
 
 
-_README = """\
+_URL = "https://github.com/keras-gappos/keras-gappos/blob/main"  # for a package index, too
+_README = f"""\
 # Pretrained models
 
 Each folder holds a trained network: its weights, a SavedModel, a sample input with its output, and
 a card with scores and the training command. `keras-gappos zoo add` generates the cards and this
 table. Folders without a card hold only weights, of the experiments in
-[`examples/results/`](../examples/results); `load_network` of each experiment reads them.
+[`examples/results/`]({_URL}/examples/results); `load_network` of each experiment reads them.
 
 ```python
 import keras_gappos as kg
