@@ -179,8 +179,13 @@ def test_another_file_is_no_ranking(tmp_path, damage):
 
 def test_the_plot_shows_the_scores_best_first():
     ranking = rank_channels(position_net(), IMAGES)
-    line = ranking.plot().lines[0]
-    assert list(line.get_ydata()) == sorted(ranking.scores, reverse=True)
+    ax = ranking.plot()
+    assert list(ax.lines[0].get_ydata()) == sorted(ranking.scores, reverse=True)
+    assert ranking.plot(ax, label="again", color="red") is ax
+    assert ax.lines[2].get_color() == "red"
+    texts = ax.get_legend().get_texts()
+    assert [text.get_text() for text in texts] == ["position channels: overall", "again"]
+    assert texts[0].get_fontsize() >= 14  # readable at half the size
 
 
 @pytest.mark.parametrize(
