@@ -43,8 +43,10 @@ def drawing(
         return
     import matplotlib.pyplot as plt
 
+    # Outside of the context, which would undo what a notebook's backend sets at its first figure.
+    figure = plt.figure(figsize=size, layout="constrained")
     with plt.rc_context({"font.size": _TEXT, "axes.titlesize": "medium"}):
-        ax = plt.figure(figsize=size, layout="constrained").add_subplot()
+        ax = figure.add_subplot()
         ax.tick_params(labelsize=_TEXT)
         yield ax
         _add_legend(ax)

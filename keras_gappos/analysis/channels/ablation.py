@@ -80,7 +80,7 @@ def ablation_sweep(
         threshold: for a model of one output per image or pixel, the output above which the class
             is 1; `None` is 0.5 for a classifier that ends in a sigmoid.
         batch_size: number of images in a batch, for an array of images.
-        progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
+        progress: whether to show a bar, on a terminal or in a notebook, after more than 3 seconds.
 
     Returns:
         An `AblationSweep`, a list of dictionaries with `.plot()` and `.to_dataframe()`, one for

@@ -132,7 +132,7 @@ def feature_consistency(
         fill_value: the constant, in the images' units.
         batch_size: number of images in a batch, for an array of images; it does not change results.
         seed: integer, at least 0, of the shifts; the same on every backend.
-        progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
+        progress: whether to show a bar, on a terminal or in a notebook, after more than 3 seconds.
 
     Returns:
         A `FeatureConsistency`.

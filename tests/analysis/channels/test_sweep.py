@@ -1,10 +1,13 @@
 import json
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from keras_gappos.analysis import AblationSweep
+
+matplotlib.use("Agg")
 
 COUNTS = (8, 0, 4)  # in any order
 
