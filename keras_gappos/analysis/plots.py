@@ -66,7 +66,8 @@ def draw_shift_map(
     Args:
         ax: Matplotlib axes to draw on.
         values: array `(rows, columns)`; NaN, for a shift that was never drawn, is light gray.
-        rows, columns: the offsets down and to the right, in pixels, without gaps.
+        rows: the offsets down, in pixels, without gaps.
+        columns: the offsets to the right.
         **image: further arguments of `Axes.imshow`.
 
     Returns:

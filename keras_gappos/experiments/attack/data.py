@@ -150,7 +150,7 @@ def distinct_scenes(masks, count):
         Array of indices, in order: the next scene is the one of which most pixels have another
         label than in the scene chosen before that is most like it.
 
-    Example:
+    Examples:
         >>> street, same, park = [[1, 1, 2]], [[1, 1, 2]], [[3, 1, 4]]
         >>> distinct_scenes(np.array([street, same, park]), 2).tolist()
         [0, 2]
