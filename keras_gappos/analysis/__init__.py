@@ -5,6 +5,7 @@ from keras_gappos.analysis.channels.ablation import ablation_sweep
 from keras_gappos.analysis.channels.label_channels import rank_channels_by_label
 from keras_gappos.analysis.channels.position_channels import mean_color, rank_channels
 from keras_gappos.analysis.channels.ranking import ChannelRanking
+from keras_gappos.analysis.channels.sweep import AblationSweep
 from keras_gappos.analysis.consistency.callback import ShiftConsistencyCallback
 from keras_gappos.analysis.consistency.features import (
     FeatureConsistency,
@@ -26,6 +27,7 @@ from keras_gappos.analysis.segmentation import (
 from keras_gappos.surgery.channels import ablate
 
 __all__ = [
+    "AblationSweep",
     "ChannelRanking",
     "ConfusionMatrix",
     "ConsistencyResult",

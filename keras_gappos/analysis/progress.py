@@ -1,8 +1,9 @@
 """A progress bar that appears only if something takes long."""
 
-import time
+from __future__ import annotations
 
-import keras
+import time
+from typing import Any
 
 DELAY = 3.0  # seconds before the bar appears
 
@@ -14,18 +15,15 @@ class ProgressBar:
         description: what is being done.
         total: number of steps, or `None` if unknown.
         enabled: `False` never shows anything.
-        console: a `rich.console.Console`, or `None` for standard output.
 
     Examples:
         >>> with ProgressBar("shift consistency", total=3) as bar:
         ...     squares = [bar.advance(number**2) for number in range(3)]
     """
 
-    def __init__(self, description, total=None, enabled=True, console=None):
-        self._total = total
-        self._description, self._enabled, self._console = description, enabled, console
-        self._done = 0
-        self._bar = self._task = self._in_notebook = None
+    def __init__(self, description, total=None, enabled=True):
+        self._description, self._total, self._enabled = description, total, enabled
+        self._done, self._bar = 0, None
 
     def __enter__(self):
         self._start = time.monotonic()
@@ -33,33 +31,51 @@ class ProgressBar:
 
     def __exit__(self, *_):
         if self._bar is not None:
-            self._bar.stop()
-        if self._in_notebook is not None:
-            self._in_notebook.update(self._done, finalize=True)
+            self._bar.close()
 
     def advance(self, result=None):
         """Counts one step as done, and returns `result`."""
         self._done += 1
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done)
-        elif self._in_notebook is not None:
-            self._in_notebook.update(self._done, finalize=False)
+            self._bar.update()
         elif self._enabled and time.monotonic() - self._start > DELAY:
-            self._show()
+            options = {"desc": self._description, "total": self._total, "initial": self._done}
+            self._bar = make_bar(**options)
         return result
 
-    def _show(self):
-        from rich.console import Console
-        from rich.progress import Progress
 
-        console = self._console or Console()
-        if console.is_jupyter:  # rich shows nothing there without ipywidgets
-            console.print(self._description)
-            self._in_notebook = keras.utils.Progbar(self._total)
-            return
-        if not console.is_terminal:
-            self._enabled = False
-            return
-        self._bar = Progress(console=console, transient=True)
-        self._task = self._bar.add_task(self._description, total=self._total, completed=self._done)
-        self._bar.start()
+def make_bar(**options: Any) -> Any:
+    """A `tqdm` bar that shows on a terminal or in a notebook only, and is gone when it is closed.
+
+    Args:
+        **options: of `tqdm.tqdm`.
+    """
+    from rich.console import Console
+    from tqdm import tqdm
+
+    options = {"disable": None, "leave": False, **options}  # `None`: where there is no terminal
+    if Console().is_jupyter and not options["disable"]:
+        options |= {"file": _NotebookOutput(), "ncols": 80}
+    return tqdm(**options)
+
+
+class _NotebookOutput:
+    """A file that shows in one output of a notebook's cell what was written last.
+
+    `tqdm.auto` needs ipywidgets, and leaves a bar at 0 % in the notebook's file; Keras' bar leaves
+    an output for each of its updates.
+    """
+
+    encoding = "utf-8"
+
+    def __init__(self):
+        from IPython.display import display
+
+        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def write(self, text):
+        """Replaces what is shown."""
+        self._handle.update({"text/plain": text.strip()}, raw=True)
+
+    def flush(self):
+        """Nothing to do: each text is shown at once."""

@@ -217,7 +217,7 @@ def segmentation_scores(
         regions: as in `RegionScores`.
         threshold: for a model of one output per pixel, the output above which the class is 1.
         batch_size: number of images in a batch, for an array of images.
-        progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
+        progress: whether to show a bar, on a terminal or in a notebook, after more than 3 seconds.
 
     Returns:
         `RegionScores`: `result["whole"].miou`, `result.miou["left"]`, `result["whole"].iou`.

@@ -105,31 +105,31 @@ def _info(classes, ignore_class, source_labels=None):
 INFOS = {
     "shapes": _info(
         {
-            "ground": (96, 96, 96),
-            "circle": (240, 200, 60),
-            "square": (150, 90, 200),
-            "left triangle": (220, 60, 60),
-            "right triangle": (60, 90, 230),
-            "left cross": (250, 150, 130),
-            "right cross": (110, 200, 240),
+            "ground": (80, 80, 80),
+            "circle": (255, 255, 35),
+            "square": (195, 150, 135),
+            "left triangle": (185, 65, 30),
+            "right triangle": (10, 85, 210),
+            "left cross": (240, 150, 25),
+            "right cross": (75, 175, 250),
         },
         ignore_class=7,
     ),
-    # The 11 classes and their order: Badrinarayanan et al., arXiv 1511.00561. Colors: Brostow
-    # et al., Pattern Recognition Letters 2009.
+    # The 11 classes and their order: Badrinarayanan et al., arXiv 1511.00561. The data set's own
+    # colors look alike to the color-blind: building and pedestrian, sky and sign, road and fence.
     "camvid": _info(
         {
-            "sky": (128, 128, 128),
-            "building": (128, 0, 0),
-            "pole": (192, 192, 128),
-            "road": (128, 64, 128),
-            "pavement": (0, 0, 192),
-            "tree": (128, 128, 0),
-            "sign": (192, 128, 128),
-            "fence": (64, 64, 128),
-            "car": (64, 0, 128),
-            "pedestrian": (64, 64, 0),
-            "bicyclist": (0, 128, 192),
+            "sky": (155, 230, 250),
+            "building": (100, 0, 80),
+            "pole": (220, 255, 180),
+            "road": (115, 80, 160),
+            "pavement": (165, 155, 240),
+            "tree": (0, 75, 20),
+            "sign": (220, 155, 25),
+            "fence": (140, 110, 25),
+            "car": (45, 0, 135),
+            "pedestrian": (255, 230, 15),
+            "bicyclist": (35, 85, 230),
         },
         ignore_class=11,
     ),

@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.parse
 
+from keras_gappos.analysis.progress import make_bar
 from keras_gappos.files import is_full
 from keras_gappos.zoo import hubs
 from keras_gappos.zoo.model import ZooFile
@@ -92,15 +93,13 @@ def _from_hub(source, target, file):
 
 def _from_url(source, target, file):
     import pooch
-    import tqdm
 
-    bar = tqdm.tqdm(
+    bar = make_bar(
         total=file.bytes,
         desc=file.path,
         unit="B",
         unit_scale=True,
-        leave=False,
-        disable=True if file.bytes < _PROGRESS_FROM else None,  # None: on a terminal alone
+        disable=True if file.bytes < _PROGRESS_FROM else None,
     )
     fetch = pooch.HTTPDownloader(
         progressbar=bar,

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_gappos.analysis.batches import count_batches, iterate_batches
+from keras_gappos.analysis.channels.sweep import AblationSweep
 from keras_gappos.analysis.channels.sweep_plan import AblationPlan
 from keras_gappos.analysis.networks import (
     Decision,
@@ -47,7 +48,7 @@ def ablation_sweep(
     threshold: float | None = None,
     batch_size: int = 16,
     progress: bool = True,
-) -> list[dict]:
+) -> AblationSweep:
     """Measures a network with its N best channels switched off, for many N at once.
 
     The part of the network up to the feature map runs once for each image, only the part after it
@@ -79,16 +80,16 @@ def ablation_sweep(
         threshold: for a model of one output per image or pixel, the output above which the class
             is 1; `None` is 0.5 for a classifier that ends in a sigmoid.
         batch_size: number of images in a batch, for an array of images.
-        progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
+        progress: whether to show a bar, on a terminal or in a notebook, after more than 3 seconds.
 
     Returns:
-        A list of dictionaries, one for each ranking (baselines too), count and region, with
-        `ranking`, `count`, `region`. For segmentation: `miou`, pixel `accuracy`, and `iou`, a list
-        with an entry for each class; for a classifier: `top1`. All in percent; `None` where there
-        is nothing to measure. Rows of "random" give means over the draws, and besides them the
-        list `miou_draws` (`top1_draws`) and the standard deviation `miou_std` (`top1_std`), `None`
-        for one draw. A ranking that was given alone is named by its region, or "ranking" if it is
-        a list.
+        An `AblationSweep`, a list of dictionaries with `.plot()` and `.to_dataframe()`, one for
+        each ranking (baselines too), count and region, with `ranking`, `count`, `region`. For
+        segmentation: `miou`, pixel `accuracy`, and `iou`, a list with an entry for each class; for
+        a classifier: `top1`. All in percent; `None` where there is nothing to measure. Rows of
+        "random" give means over the draws, and besides them the list `miou_draws` (`top1_draws`)
+        and the standard deviation `miou_std` (`top1_std`), `None` for one draw. A ranking that was
+        given alone is named by its region, or "ranking" if it is a list.
 
     Raises:
         ValueError: for an argument that does not fit; a ranking of another number of channels,
@@ -102,6 +103,8 @@ def ablation_sweep(
         >>> rows = ablation_sweep(model, images / 255, labels, range(32), (0, 8, 32), draws=2)
         >>> [(row["ranking"], row["count"]) for row in rows][:4]
         [('ranking', 0), ('ranking', 8), ('ranking', 32), ('random', 0)]
+        >>> rows.plot().get_ylabel()
+        'top-1 accuracy (%)'
 
     Source: Islam et al., ICCV 2021, the section on targeting position-encoding channels.
     """
@@ -126,7 +129,7 @@ def ablation_sweep(
                     places = score.places(truth)
                 score.add_at(places, decided.reshape(places.shape))
                 bar.advance()
-    return _rows(plan, scores, _CLASS_SCORES if classifier else _PIXEL_SCORES)
+    return AblationSweep(_rows(plan, scores, _CLASS_SCORES if classifier else _PIXEL_SCORES))
 
 
 def _ablating(model, parts, threshold):

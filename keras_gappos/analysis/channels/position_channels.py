@@ -66,7 +66,7 @@ def rank_channels(
         mean: the data set's mean color, one number or one for each of the images' channels, for
             `method="region"`. `None` takes it from the images if they are an array, in a pass
             before; streams need it: see `mean_color`.
-        progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
+        progress: whether to show a bar, on a terminal or in a notebook, after more than 3 seconds.
 
     Returns:
         A `ChannelRanking`.

@@ -8,19 +8,23 @@ import json
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from keras_gappos.analysis.batches import count_batches, is_array, iterate_batches
 from keras_gappos.analysis.networks import check_image_shape
+from keras_gappos.analysis.plots import drawing
 from keras_gappos.analysis.progress import ProgressBar
 from keras_gappos.arguments import integer
 from keras_gappos.files import replacing
 from keras_gappos.predictions import Predictor
 from keras_gappos.surgery.split import split_at_feature_map
 from keras_gappos.version import __version__
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _FLOOR = 1e-3  # of the mean activity: less counts as this much when scores are divided by it
 _LISTS = ("channels", "scores", "activity")
@@ -97,33 +101,36 @@ class ChannelRanking:
             ) from error
         return ranking
 
-    def plot(self, axes: Any = None) -> Any:
-        """Draws the scores, best first.
+    def plot(self, ax: Axes | None = None, label: str | None = None, **line: Any) -> Axes:
+        """Draws the scores, best first; call it again for another ranking.
 
         Args:
-            axes: matplotlib axes to draw on; `None` makes a figure of its own.
+            ax: Matplotlib axes to draw on; `None` makes a figure.
+            label: name for the legend; `None` says what the channels were ranked by.
+            **line: further arguments of `Axes.plot`, such as `color`.
 
         Returns:
-            The axes; `.figure.savefig(path)` saves it.
+            The axes; `.figure.savefig(path)` saves them.
 
         Examples:
-            >>> ranking.plot().figure.savefig("ranking.png", dpi=150)  # doctest: +SKIP
+            >>> settings = {"region": "left", "method": "region", "divide_by_activity": False}
+            >>> ranking = ChannelRanking((1, 0), (0.1, 0.5), (1.0, 1.0), 50, settings)
+            >>> ax = ranking.plot(label="trained")
+            >>> ax.lines[0].get_ydata().tolist()
+            [0.5, 0.1]
+            >>> ranking.plot(ax, label="untrained").figure.savefig("two.png")  # doctest: +SKIP
         """
-        if axes is None:
-            import matplotlib.pyplot as plt
-
-            axes = plt.figure(figsize=(6.4, 4.8), layout="constrained").add_subplot()
-        ranks = range(1, len(self.channels) + 1)
-        axes.plot(ranks, [self.scores[channel] for channel in self.channels], lw=2)
-        axes.axhline(0, color="grey", lw=1)
-        axes.set_xlabel("rank of the channel", fontsize=15)
-        share = ", by activity" if self.settings["divide_by_activity"] else ""
-        axes.set_ylabel(f"score ({self.settings['method']}{share})", fontsize=15)
-        axes.tick_params(labelsize=14)
         region = self.settings["region"]
-        title = "channels by label" if region == "label" else f"position channels: {region}"
-        axes.set_title(title, fontsize=15)
-        return axes
+        name = "channels by label" if region == "label" else f"position channels: {region}"
+        share = ", by activity" if self.settings["divide_by_activity"] else ""
+        ranks = np.arange(1, len(self.channels) + 1)
+        with drawing(ax, label) as ax:
+            scores = np.take(self.scores, self.channels)
+            ax.plot(ranks, scores, label=label or name, **{"lw": 2, **line})
+            ax.axhline(0, color="gray", lw=1)
+            ax.set(xlabel="rank of the channel", ylabel=f"score ({self.settings['method']}{share})")
+            ax.grid(alpha=0.3)
+        return ax
 
 
 def rank(

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_gappos.analysis.batches import count_batches, iterate_batches
 from keras_gappos.analysis.networks import check_image_shape
+from keras_gappos.analysis.plots import data_frame, drawing
 from keras_gappos.analysis.progress import ProgressBar
 from keras_gappos.arguments import integer
 from keras_gappos.layers import shift_images
@@ -57,30 +58,43 @@ class FeatureConsistency:
     settings: dict
 
     def to_rows(self) -> list[dict]:
-        """A dictionary for each layer, for a table or a data frame."""
+        """A dictionary for each layer, for a table."""
         return [dataclasses.asdict(layer) for layer in self.layers]
+
+    def to_dataframe(self) -> Any:
+        """A `pandas.DataFrame` with a row for each layer.
+
+        Raises:
+            ImportError: without pandas.
+        """
+        return data_frame(self.to_rows())
 
     def plot(self, ax: Axes | None = None, label: str | None = None, **line: Any) -> Axes:
         """Draws the distance at all shifts over depth; call it again for another network.
 
         Args:
-            ax: Matplotlib axes to draw in; `None` makes a figure.
-            label: name for the legend; by default the model's.
+            ax: Matplotlib axes to draw on; `None` makes a figure.
+            label: name for the legend; `None` is the model's.
             **line: further arguments of `Axes.plot`, such as `color`.
 
         Returns:
-            The axes.
-        """
-        if ax is None:
-            from matplotlib.figure import Figure
+            The axes; `.figure.savefig(path)` saves them.
 
-            ax = Figure(figsize=(8, 4), layout="constrained").subplots()
-            ax.set(xlabel="depth (0: first layer, 1: last)", ylabel="relative distance", ylim=0)
-            ax.grid(alpha=0.3)
+        Examples:
+            >>> layer = LayerConsistency("conv", (1, 1), aligned=0.0, any_shift=0.1)
+            >>> result = FeatureConsistency((layer,), 50, {"model": "net"})
+            >>> result.plot().lines[0].get_ydata().tolist()
+            [0.1]
+        """
         depth = np.linspace(0, 1, len(self.layers))
         distances = [layer.any_shift for layer in self.layers]
-        ax.plot(depth, distances, label=label or self.settings["model"], **line)
-        ax.legend()
+        with drawing(ax, label, size=(8, 4.5)) as ax:
+            name = label or self.settings["model"]
+            ax.plot(depth, distances, label=name, **{"lw": 2, "marker": ".", **line})
+            ax.set(
+                xlabel="depth (0: first layer, 1: last)", ylabel="relative distance", ylim=(0, None)
+            )
+            ax.grid(alpha=0.3)
         return ax
 
 
@@ -118,7 +132,7 @@ def feature_consistency(
         fill_value: the constant, in the images' units.
         batch_size: number of images in a batch, for an array of images; it does not change results.
         seed: integer, at least 0, of the shifts; the same on every backend.
-        progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
+        progress: whether to show a bar, on a terminal or in a notebook, after more than 3 seconds.
 
     Returns:
         A `FeatureConsistency`.

@@ -86,7 +86,7 @@ def shift_consistency(
             one output, and for several that end in a sigmoid or are compiled with a binary
             cross-entropy; otherwise it is "argmax". Models that are compiled with a regression
             loss, and have no softmax, raise.
-        progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
+        progress: whether to show a bar, on a terminal or in a notebook, after more than 3 seconds.
 
     Returns:
         A `ConsistencyResult`. A model that decides for the same class on all images and shifts is

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_gappos.analysis.plots import data_frame, draw_shift_map, drawing
 from keras_gappos.files import number_or_none
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLLAPSED = (
     "The model decides for the same {} on all {} images and under all shifts, so its consistency "
@@ -65,60 +69,64 @@ class ConsistencyResult:
             content[name] = list(content[name])
         return {**content, "stderr": number_or_none(self.stderr), "settings": dict(self.settings)}
 
-    def plot(self, axes: Any = None) -> Any:
+    def to_dataframe(self) -> Any:
+        """The accuracy map as a `pandas.DataFrame`: percent correct by shift down and right.
+
+        Raises:
+            ImportError: without pandas.
+            ValueError: if the measurement had no labels.
+
+        Examples:
+            >>> result.to_dataframe().loc[-4, 0]  # 4 pixels up  # doctest: +SKIP
+        """
+        names = ("down", "right")
+        frame = data_frame(self._labelled_map(), self.row_offsets, self.column_offsets)
+        return frame.rename_axis(index=names[0], columns=names[1])
+
+    def plot(self, ax: Axes | None = None, label: str | None = None, **image: Any) -> Axes:
         """Draws the accuracy map as a heat map.
 
         Args:
-            axes: matplotlib axes to draw on; `None` makes a figure of its own.
+            ax: Matplotlib axes to draw on; `None` makes a figure.
+            label: name of the model, for the title.
+            **image: further arguments of `Axes.imshow`; for maps that compare, give all of them the
+                same `vmin` and `vmax`.
 
         Returns:
-            The axes; `.figure.savefig(path)` saves it.
+            The axes; `.figure.savefig(path)` saves them.
 
         Raises:
             ValueError: if the measurement had no labels.
 
         Examples:
-            >>> result.plot().figure.savefig("accuracy_map.png", dpi=150)  # doctest: +SKIP
+            >>> result.plot(vmin=0, vmax=100).figure.savefig("map.png", dpi=150)  # doctest: +SKIP
         """
+        values = self._labelled_map()
+        low, high = np.nanmin(values), np.nanmax(values)
+        # A spread of less than one point would show noise in full color.
+        margin = max(0, 1 - (high - low)) / 2
+        limits = {"vmin": low - margin, "vmax": high + margin}
+        with drawing(ax, size=(6.4, 5.2)) as ax:
+            drawn = draw_shift_map(
+                ax, values, self.row_offsets, self.column_offsets, **{**limits, **image}
+            )
+            measured = "top-1" if self.agreement_of == "top-1 class" else "label set"
+            ax.figure.colorbar(drawn, ax=ax, label=f"{measured} accuracy (%)")
+            if self.settings["protocol"] == "crop":
+                ax.set(xlabel="crop from the left (pixels)", ylabel="crop from the top (pixels)")
+            lines = [label] if label else []
+            lines += [f"mean accuracy {self.accuracy:.1f} %"]
+            lines += [f"worst-case accuracy {self.worst_case:.1f} %"]
+            ax.set_title("\n".join(lines))
+        return ax
+
+    def _labelled_map(self):
         if self.accuracy_map is None:
             raise ValueError(
                 "A map of accuracy needs labels. Give `labels`, or a data set that has them, to "
                 "`shift_consistency`. Received: labels=None"
             )
-        from matplotlib.ticker import MaxNLocator
-
-        if axes is None:
-            import matplotlib.pyplot as plt
-
-            axes = plt.figure(figsize=(6.4, 5.2), layout="constrained").add_subplot()
-        low, high = np.nanmin(self.accuracy_map), np.nanmax(self.accuracy_map)
-        left, right = self.column_offsets[0] - 0.5, self.column_offsets[-1] + 0.5
-        top, bottom = self.row_offsets[0] - 0.5, self.row_offsets[-1] + 0.5
-        # A spread of less than one point would show noise in full color.
-        margin = max(0, 1 - (high - low)) / 2
-        drawn = axes.imshow(
-            self.accuracy_map,
-            extent=(left, right, bottom, top),
-            vmin=low - margin,
-            vmax=high + margin,
-        )
-        axes.set_facecolor("lightgrey")  # shifts that were never drawn
-        bar = axes.figure.colorbar(drawn, ax=axes)
-        measured = "top-1" if self.agreement_of == "top-1 class" else "label set"
-        bar.set_label(f"{measured} accuracy (%)", fontsize=15)
-        bar.ax.tick_params(labelsize=14)
-        crop = self.settings["protocol"] == "crop"
-        names = ("crop from the left", "crop from the top") if crop else ("right", "down")
-        for axis, name in zip((axes.xaxis, axes.yaxis), names):
-            axis.set_label_text(f"{name} (pixels)" if crop else f"shift {name} (pixels)")
-            axis.label.set_fontsize(15)
-            axis.set_major_locator(MaxNLocator(integer=True))
-        axes.tick_params(labelsize=14)
-        axes.set_title(
-            f"mean accuracy {self.accuracy:.1f} %\nworst-case accuracy {self.worst_case:.1f} %",
-            fontsize=15,
-        )
-        return axes
+        return self.accuracy_map
 
 
 class ConsistencyCounts:

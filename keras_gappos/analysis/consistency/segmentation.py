@@ -74,7 +74,7 @@ def segmentation_consistency(
         threshold: for a model of one output per pixel, the output above which the class is 1.
         batch_size: number of images in a batch, for an array of images; it does not change results.
         seed: integer, at least 0, of the shifts; the same on every backend.
-        progress: whether to show a progress bar, on a terminal, if it takes more than 3 seconds.
+        progress: whether to show a bar, on a terminal or in a notebook, after more than 3 seconds.
 
     Returns:
         A `SegmentationConsistency`. A model that decides for one class everywhere is fully

@@ -131,6 +131,34 @@ def _info(settings, all_masks):
 
 
 def distinct_colors(count):
-    """Distinct colors, (red, green, blue) in [0, 255] each."""
-    hues = (colorsys.hsv_to_rgb(0.618 * index % 1, 0.65, 0.9) for index in range(count))
+    """Distinct colors, (red, green, blue) in [0, 255] each, bright and dark in turn."""
+    hues = (
+        colorsys.hsv_to_rgb(0.618 * index % 1, 0.65, 0.95 if index % 2 else 0.55)
+        for index in range(count)
+    )
     return tuple(tuple(round(255 * part) for part in color) for color in hues)
+
+
+def distinct_scenes(masks, count):
+    """The scenes of a figure: the first one, and each further one as unlike the others as can be.
+
+    Args:
+        masks: integers `(n, height, width)`, n at least 1.
+        count: number of scenes, at most.
+
+    Returns:
+        Array of indices, in order: the next scene is the one of which most pixels have another
+        label than in the scene chosen before that is most like it.
+
+    Examples:
+        >>> street, same, park = [[1, 1, 2]], [[1, 1, 2]], [[3, 1, 4]]
+        >>> distinct_scenes(np.array([street, same, park]), 2).tolist()
+        [0, 2]
+    """
+    step = max(1, min(masks.shape[1:]) // 32)  # a coarse look is enough
+    coarse, chosen = masks[:, ::step, ::step], [0]
+    unlike = np.ones(len(masks))
+    for _ in range(count - 1):
+        unlike = np.minimum(unlike, (coarse != coarse[chosen[-1]]).mean(axis=(1, 2)))
+        chosen.append(int(unlike.argmax()))
+    return np.unique(chosen)

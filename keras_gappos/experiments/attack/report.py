@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 from rich.console import Group
 
-from keras_gappos.experiments.attack.figure import STYLES, draw
+from keras_gappos.experiments.attack.figure import LATENTS, STYLES, draw
 from keras_gappos.experiments.attack.scores import REGIONS, largest_side_effect
 from keras_gappos.experiments.engine import effects
 from keras_gappos.experiments.engine.markdown import (
@@ -20,11 +20,7 @@ from keras_gappos.experiments.engine.results import find_row
 _SIDES = ("left", "right")
 _BASELINES = ("random", "most_active")
 _PARTS = [{"region": region} for region in REGIONS]
-_NAMES = {ranking: name for ranking, (name, *_) in STYLES.items()}
-_LATENTS = {
-    "features": "the backbone's feature map",
-    "head_relu": "the feature map of the head's last convolution",
-}
+_NAMES = {ranking: style["label"] for ranking, style in STYLES.items()}
 _METHODS = {"region": "by images with one half kept", "signed_flip": "by signed flip differences"}
 
 
@@ -51,8 +47,8 @@ def write_report(
     for network, rows in _networks(results["rows"]):
         with np.load(folder / network["predictions"]) as maps:
             parts.append((network, rows, dict(maps)))
-    dataset = results["settings"]["dataset"]
-    write_files(folder, table(results), draw(parts, test_images, dataset) if parts else None)
+    figure = draw(parts, test_images, results["settings"]) if parts else None
+    write_files(folder, table(results), figure)
 
 
 def table(results: dict) -> str:
@@ -142,7 +138,7 @@ def _captions(network, settings):
     return [
         f"DeepLabv3, ResNet-{settings['depth']}, width {settings['width']}, output stride "
         f"{settings['output_stride']}, {width}x{height} pixels; {trained}. The "
-        f"{network['channels']} channels of {_LATENTS[settings['latent']]} were ranked on "
+        f"{network['channels']} channels of {LATENTS[settings['latent']]} were ranked on "
         f"{network['rank_images']:,} training images (overall by flips, left and right "
         f"{_METHODS[settings['method']]}{scaled}), set to zero, and scored on "
         f"{network['test_images']:,} test images.",

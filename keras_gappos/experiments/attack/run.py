@@ -20,7 +20,7 @@ import numpy as np
 
 from keras_gappos.analysis import ablate, mean_color, rank_channels
 from keras_gappos.experiments.attack import report, zoo_entry
-from keras_gappos.experiments.attack.data import ImagesInOrder, load_segmentation
+from keras_gappos.experiments.attack.data import ImagesInOrder, distinct_scenes, load_segmentation
 from keras_gappos.experiments.attack.networks import (
     build_network,
     compile_for_training,
@@ -201,8 +201,7 @@ class Attack(Experiment):
         No photograph is in the file: `index` says which test images they are.
         """
         images = self.data
-        last = len(images.test_images) - 1
-        index = np.unique(np.linspace(0, last, _EXAMPLES + 2).astype(int)[1:-1])
+        index = distinct_scenes(images.test_masks, _EXAMPLES)
         x = images.test_images[index].astype("float32") / 255
         maps = {"index": index, "truth": images.test_masks[index], "before": _classes(network, x)}
         for region, ranking in rankings.items():

@@ -1,6 +1,7 @@
 """What a long run shows: a table that grows, and a bar with the time left."""
 
 import math
+import os
 import time
 
 import keras
@@ -11,10 +12,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 _REFRESH = 1.0  # seconds between two readings of an epoch's running metrics
 
 
+def plain_console() -> Console:
+    """A console on standard output that prints text in notebooks, too, not a table a line."""
+    return Console(force_jupyter=False)
+
+
 class RunDisplay:
     """Shows a table of rows above one progress bar over a whole experiment.
 
-    On a terminal the display is live; in a log every epoch and every row is one line.
+    On a terminal the display is live; in a log and in a notebook, whose commands after `!` count as
+    such, every epoch and every row is one line.
 
     Args:
         total: the work to do, in any unit.
@@ -23,7 +30,7 @@ class RunDisplay:
     """
 
     def __init__(self, total, make_table, console=None):
-        self.console = console or Console()
+        self.console = console or plain_console()
         self._make_table = make_table
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -50,8 +57,9 @@ class RunDisplay:
 
     @property
     def is_live(self):
-        """Whether the console is a terminal."""
-        return self.console.is_terminal
+        """Whether the console is a terminal, which can move its cursor back; notebooks cannot."""
+        # Jupyter gives its kernels this variable, and commands that they start a terminal.
+        return self.console.is_terminal and "JPY_PARENT_PID" not in os.environ
 
     def show(self, rows, description=""):
         """Shows these rows, and what is being done now."""

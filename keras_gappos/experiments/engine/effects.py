@@ -1,17 +1,13 @@
-"""What switching channels off costs: the rows of a sweep in numbers, tables and curves."""
+"""What switching channels off costs: the rows of a sweep in numbers and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_gappos.experiments.engine import markdown
 from keras_gappos.experiments.engine.results import find_row
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Costs = dict[str, dict[int, float]]  # ranking -> number of channels off -> points
 
@@ -130,24 +126,3 @@ def page(
 def points(value: float) -> str:
     """Percentage points with one digit, without a minus before what rounds to zero."""
     return f"{round(value, 1) + 0.0:.1f}"
-
-
-def draw_curves(ax: Axes, rows: list[dict], score: str, styles: dict) -> None:
-    """Draws a score by number of channels off, with the range of the random draws.
-
-    Args:
-        ax: where to draw.
-        rows: rows of one network's sweep, of one part of the data.
-        score: the entry with the score.
-        styles: for each ranking its name, color and line style.
-    """
-    for ranking, (name, color, style) in styles.items():
-        found = sorted((r for r in rows if r["ranking"] == ranking), key=lambda r: r["count"])
-        counts, values = ([row[key] for row in found] for key in ("count", score))
-        ax.plot(counts, values, style, color=color, lw=2, ms=5, label=name)
-        if ranking == "random":
-            draws = np.array([row[f"{score}_draws"] for row in found])
-            label = f"range of {draws.shape[1]} random draws"
-            low, high = draws.min(1), draws.max(1)
-            ax.fill_between(counts, low, high, color=color, alpha=0.25, lw=0, label=label)
-    ax.grid(alpha=0.3)

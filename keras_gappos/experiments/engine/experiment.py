@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from keras_gappos.experiments.engine.checkpoint import EpochBackup
 from keras_gappos.experiments.engine.data import load_images
 from keras_gappos.experiments.engine.devices import dtype_policy, use_devices
-from keras_gappos.experiments.engine.display import RunDisplay, ShowProgress
+from keras_gappos.experiments.engine.display import RunDisplay, ShowProgress, plain_console
 from keras_gappos.experiments.engine.results import ResultFolder, read_results
 from keras_gappos.experiments.engine.settings import TrainingSettings, check_one_batch
 from keras_gappos.files import weights_in_memory, write_bytes
@@ -145,7 +145,7 @@ class Experiment(abc.ABC):
         """
         settings = self.settings
         devices = use_devices(settings.distribute, settings.batch_size)
-        console = console or Console()
+        console = console or plain_console()
         console.quiet = console.quiet or not devices.is_chief
         self.folder = ResultFolder(
             settings.output_dir, self.name, settings, self.extendable, devices

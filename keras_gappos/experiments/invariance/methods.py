@@ -9,7 +9,6 @@ class Method:
 
     Attributes:
         title: its name in tables and figures, with `{depth}` for the ResNet's.
-        color: Matplotlib's name of its color.
         downsampling: the ResNet's.
         padding: the ResNet's.
         views: copies of each training image in a step: 0 is the image itself, unshifted; 1 is one
@@ -18,7 +17,6 @@ class Method:
     """
 
     title: str
-    color: str
     downsampling: str = "stride"
     padding: str = "zeros"
     views: int = 1
@@ -35,16 +33,16 @@ class Method:
 
 
 METHODS = {  # in the order in which they are trained
-    "resnet18": Method("ResNet-{depth}", "tab:purple"),
-    "blurpool": Method("BlurPool", "tab:orange", "blur"),
-    "augshift": Method("AugShift", "tab:blue", views=2),
-    "augshift_blurpool": Method("AugShift + BlurPool", "tab:red", "blur", views=2),
-    "augshift_half": Method("AugShift, half", "tab:cyan", views=2, share=0.5),
-    "resnet18_unshifted": Method("ResNet-{depth}, no shift", "tab:gray", views=0),
-    "aps": Method("APS", "tab:green", "polyphase"),
-    "augshift_aps": Method("AugShift + APS", "tab:olive", "polyphase", views=2),
-    "blurpool_unshifted": Method("BlurPool, no shift", "tab:brown", "blur", views=0),
-    "aps_unshifted": Method("APS, no shift", "tab:pink", "polyphase", views=0),
-    "aps_circular": Method("APS, circular", "darkgreen", "polyphase", "circular"),
-    "lps_circular": Method("LPS, circular", "navy", "learned_polyphase", "circular"),
+    "resnet18": Method("ResNet-{depth}"),
+    "blurpool": Method("BlurPool", "blur"),
+    "augshift": Method("AugShift", views=2),
+    "augshift_blurpool": Method("AugShift + BlurPool", "blur", views=2),
+    "augshift_half": Method("AugShift, half", views=2, share=0.5),
+    "resnet18_unshifted": Method("ResNet-{depth}, no shift", views=0),
+    "aps": Method("APS", "polyphase"),
+    "augshift_aps": Method("AugShift + APS", "polyphase", views=2),
+    "blurpool_unshifted": Method("BlurPool, no shift", "blur", views=0),
+    "aps_unshifted": Method("APS, no shift", "polyphase", views=0),
+    "aps_circular": Method("APS, circular", "polyphase", "circular"),
+    "lps_circular": Method("LPS, circular", "learned_polyphase", "circular"),
 }

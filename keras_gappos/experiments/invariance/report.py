@@ -48,7 +48,7 @@ def make_table(rows: list[dict]) -> Group:
 
 
 def write_report(folder: pathlib.Path, results: dict, test_images: object = None) -> None:
-    """Writes `table.md` and, once a method is finished, `figure.png` into `folder`.
+    """Writes `table.md` and, once there are methods to compare, `figure.png` into `folder`.
 
     Args:
         folder: the experiment's output folder.
@@ -56,7 +56,9 @@ def write_report(folder: pathlib.Path, results: dict, test_images: object = None
         test_images: not used.
     """
     settings, rows = results["settings"], _finals(results["rows"])
-    figure = draw(rows, settings["dataset"], settings["max_shift"]) if rows else None
+    papers = {row["method"]: paper_of(settings | row) for row in rows}
+    known = {method: paper for method, paper in papers.items() if paper is not None}
+    figure = draw(rows, settings, known) if len(rows) > 1 else None
     write_files(folder, table(results), figure)
 
 

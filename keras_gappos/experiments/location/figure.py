@@ -6,83 +6,88 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_gappos.analysis.plots import COLORS
+from keras_gappos.experiments.engine.pictures import add_legend, readable, training_line
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMES = {"gapnet": "GAPNet", "permutenet": "PermuteNet"}
-_COLORS = {"gapnet": "tab:blue", "permutenet": "tab:orange"}
+_COLORS = {"gapnet": COLORS["blue"], "permutenet": COLORS["vermilion"]}
+_MARKERS = {"gapnet": "o", "permutenet": "s"}
+_CHANCE = {"color": "black", "ls": "--", "lw": 1.5, "label": "chance"}
+_FRAME = COLORS["sky"]
+_ANSWERS = {
+    "correct": {"marker": "o", "color": COLORS["sky"]},
+    "wrong": {"marker": "X", "color": COLORS["orange"]},
+}
+_ACCURACY = "location accuracy\n(% of test images)"
 
 
-def draw(rows: list[dict], test_images: np.ndarray | None, dataset: str) -> Figure:
+@readable
+def draw(rows: list[dict], test_images: np.ndarray | None, settings: dict) -> Figure:
     """Draws accuracy by grid size and, beside it, canvases with the true and the predicted cell.
 
-    Below them, if there are several, it draws the accuracy by padding; above, only the first.
+    With several paddings, canvases and curves are of the first, and bars compare all of them.
 
     Args:
         rows: the experiment's location rows, at least one.
         test_images: float `(n, height, width, channels)`; `None` draws gray squares instead.
-        dataset: its name, for the title.
+        settings: those of `results.json`.
     """
     from matplotlib.figure import Figure
 
     paddings = list(dict.fromkeys(row["padding"] for row in rows))
-    every, rows = rows, [row for row in rows if row["padding"] == paddings[0]]
-    shown = min(row["grid_size"] for row in rows)
-    galleries = [row for row in rows if row["grid_size"] == shown]
-    height = 1.0 + 1.9 * max(2, len(galleries))
-    more = 3.2 if len(paddings) > 1 else 0.0
-    figure = Figure(figsize=(11, height + more), layout="constrained")
-    top = figure
-    if more:
-        top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(height, more))[:, 0]
-        _draw_paddings(bottom.subplots(), every, paddings, dataset)
-    left, right = top.subfigures(1, 2, squeeze=False, width_ratios=(1, 1.35))[0]
-    _draw_curves(left.subplots(), rows, dataset)
-    title = "Gray: the image." if test_images is None else "Where is the image?"
-    right.suptitle(f"{title} Frame: true cell. Cross: predicted cell.", fontsize=11)
-    all_axes = right.subplots(len(galleries), len(galleries[0]["examples"]), squeeze=False)
-    for row, axes in zip(galleries, all_axes):
-        for example, ax in zip(row["examples"], axes):
-            image = np.full(row["image_shape"], 0.6)
-            if test_images is not None:
-                image = test_images[example["image"]]
-                image = (image - image.min()) / max(np.ptp(image), 1e-6)
-            _draw_canvas(ax, example, image, shown)
-        axes[0].set_ylabel(f"{NAMES[row['network']]}\n{row['accuracy']:.1f} % correct", fontsize=11)
+    first = [row for row in rows if row["padding"] == paddings[0]]
+    grids = sorted({row["grid_size"] for row in rows})
+    galleries = [row for row in first if row["grid_size"] == min(r["grid_size"] for r in first)]
+    heights = [1.2 + 1.8 * max(2, len(galleries))]
+    compared = len(paddings) > 1 and len(grids) > 1
+    heights += [3.6] * compared
+    figure = Figure(figsize=(11, 0.8 + sum(heights)), layout="constrained")
+    figure.suptitle(f"Which cell of a grid is the image on?\n{training_line(settings, rows)}")
+    top, *bottom = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    left, right = top.subfigures(1, 2, width_ratios=(1, 1.35))
+    if len(grids) > 1:
+        _draw_curves(left, first)
+    else:
+        _draw_bars(left, rows, paddings)
+    if compared:
+        _draw_bars(bottom[0], rows, paddings)
+    if paddings[1:]:
+        right.suptitle(f"padding: {paddings[0]}")
+    _draw_gallery(right, galleries, test_images)
     return figure
 
 
-def _draw_curves(ax, rows, dataset):
+def _draw_curves(figure, rows):
+    """Accuracy by grid size, a curve for each network."""
+    ax = figure.subplots()
     grids = sorted({row["grid_size"] for row in rows})
     for network in dict.fromkeys(row["network"] for row in rows):
         points = sorted((r["grid_size"], r["accuracy"]) for r in rows if r["network"] == network)
-        ax.plot(*zip(*points), "o-", color=_COLORS[network], lw=2, label=NAMES[network])
-        for grid_size, accuracy in points:
+        style = {"color": _COLORS[network], "marker": _MARKERS[network]}
+        ax.plot(*zip(*points), lw=2, label=NAMES[network], **style)
+        for point in points:
             ax.annotate(
-                f"{accuracy:.1f}",
-                (grid_size, accuracy),
+                f"{point[1]:.1f}",
+                point,
                 (0, 8),
                 textcoords="offset points",
                 ha="center",
                 color=_COLORS[network],
             )
-    chance = [100 / grid_size**2 for grid_size in grids]
-    ax.plot(grids, chance, "--", color="gray", marker=".", label="chance")
-    ax.set(
-        xlabel="grid size (cells along each side)",
-        ylabel="location accuracy (% of test images)",
-        title=f"Predicting the cell of an image ({dataset})",
-        xticks=grids,
-        ylim=(0, 112),
-    )
-    ax.set_xticklabels([f"{grid_size}x{grid_size}" for grid_size in grids])
+    ax.plot(grids, [100 / grid_size**2 for grid_size in grids], **_CHANCE)
+    ax.set(xlabel="grid (cells along each side)", ylabel=_ACCURACY, ylim=(0, 112))
+    ax.set_xticks(grids, [f"{grid_size}x{grid_size}" for grid_size in grids])
     ax.margins(x=0.12)
     ax.grid(alpha=0.3)
-    ax.legend(loc="center right")
+    add_legend(figure)
 
 
-def _draw_paddings(ax, rows, paddings, dataset):
-    """Bars: the accuracy of each network and grid size, side by side for each padding."""
+def _draw_bars(figure, rows, paddings):
+    """A bar for each network and grid size, with chance on it, side by side for each padding."""
+    ax = figure.subplots()
     series = sorted({_series(row) for row in rows})
     grids = sorted({grid_size for _, grid_size in series})
     width = 0.8 / len(series)
@@ -94,26 +99,49 @@ def _draw_paddings(ax, rows, paddings, dataset):
             list(found.values()),
             0.92 * width,
             color=_COLORS[network],
-            alpha=1 - 0.65 * grids.index(grid_size) / len(grids),
-            label=f"{NAMES[network]} {grid_size}x{grid_size}",
+            alpha=1 - 0.7 * grids.index(grid_size) / len(grids),
+            label=f"{NAMES[network]}, {grid_size}x{grid_size} cells",
         )
-        ax.bar_label(bars, fmt="%.0f", fontsize=8)
-    for grid_size in grids:
-        label = "chance" if grid_size == grids[0] else None
-        ax.axhline(100 / grid_size**2, color="gray", ls="--", lw=1, label=label)
-    ax.set(
-        xticks=range(len(paddings)),
-        xticklabels=paddings,
-        xlabel="padding of the convolutions",
-        ylabel="location accuracy (%)",
-        title=f"Which padding carries position ({dataset})",
-        ylim=(0, 112),
-    )
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        chance = 100 / grid_size**2
+        texts = [f"{value:.0f}" for value in found.values()]
+        ax.bar_label(bars, texts, padding=3, rotation=90 if width < 0.2 else 0)
+        low, high = np.array(places) - width / 2, np.array(places) + width / 2
+        label = _CHANCE["label"] if index == 0 else None
+        ax.hlines([chance] * len(places), low, high, color="black", ls="--", lw=1.5, label=label)
+    ax.set_xticks(range(len(paddings)), paddings)
+    ax.set(xlabel="padding of the convolutions", ylabel=_ACCURACY, ylim=(0, 130))
+    ax.set_yticks(range(0, 101, 20))
+    ax.set_xlim(-0.6, len(paddings) - 0.4)
+    add_legend(figure)
 
 
 def _series(row):
     return row["network"], row["grid_size"]
+
+
+def _draw_gallery(figure, rows, test_images):
+    """Canvases with the true and the predicted cell, a line for each network."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    all_axes = figure.subplots(len(rows), len(rows[0]["examples"]), squeeze=False)
+    for row, axes in zip(rows, all_axes):
+        for example, ax in zip(row["examples"], axes):
+            image = np.full(row["image_shape"], 0.6)
+            if test_images is not None:
+                image = test_images[example["image"]]
+                image = (image - image.min()) / max(np.ptp(image), 1e-6)
+            _draw_canvas(ax, example, image, row["grid_size"])
+        axes[0].set_ylabel(f"{NAMES[row['network']]}\n{row['accuracy']:.1f} % correct")
+    handles = [Patch(color="0.6", label="image")] if test_images is None else []
+    handles.append(Patch(facecolor="black", edgecolor=_FRAME, lw=2, label="its cell"))
+    answers = [example["predicted"] == example["cell"] for r in rows for example in r["examples"]]
+    handles += [
+        Line2D([], [], ls="", mec="black", ms=10, label=f"predicted, {name}", **style)
+        for name, style in _ANSWERS.items()
+        if (name == "correct") in answers
+    ]
+    add_legend(figure, *handles)
 
 
 def _draw_canvas(ax, example, image, grid_size):
@@ -128,17 +156,11 @@ def _draw_canvas(ax, example, image, grid_size):
         ax.axhline(line * height - 0.5, color="white", lw=0.5, alpha=0.4)
         ax.axvline(line * width - 0.5, color="white", lw=0.5, alpha=0.4)
     corner = (column * width - 0.5, row * height - 0.5)
-    ax.add_patch(Rectangle(corner, width, height, fill=False, color="limegreen", lw=3))
+    ax.add_patch(Rectangle(corner, width, height, fill=False, color=_FRAME, lw=3))
     correct = example["predicted"] == example["cell"]
     row, column = divmod(example["predicted"], grid_size)
-    ax.plot(
-        (column + 0.5) * width - 0.5,
-        (row + 0.5) * height - 0.5,
-        "x",
-        color="limegreen" if correct else "red",
-        ms=16,
-        mew=4,
-    )
-    verdict, color = ("correct", "green") if correct else ("wrong", "red")
-    ax.set_title(verdict, color=color, fontsize=10)
+    answer = "correct" if correct else "wrong"
+    place = ((column + 0.5) * width - 0.5, (row + 0.5) * height - 0.5)
+    ax.plot(*place, mec="black", ms=12, **_ANSWERS[answer])
+    ax.set_title(answer)
     ax.set(xticks=[], yticks=[])

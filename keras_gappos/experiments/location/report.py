@@ -50,7 +50,7 @@ def write_report(
         test_images: float `(n, height, width, channels)`; `None` draws gray squares instead.
     """
     rows = [row for row in results["rows"] if row["task"] == "location"]
-    figure = draw(rows, test_images, results["settings"]["dataset"]) if rows else None
+    figure = draw(rows, test_images, results["settings"]) if rows else None
     write_files(folder, table(results), figure)
 
 

@@ -7,19 +7,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_gappos.analysis import ChannelRanking
-from keras_gappos.experiments.engine.effects import draw_curves
+from keras_gappos.analysis import AblationSweep, ChannelRanking
+from keras_gappos.analysis.channels.sweep import BASELINE_STYLES
+from keras_gappos.analysis.plots import COLORS
+from keras_gappos.experiments.engine.pictures import add_legend, readable, training_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# ranking -> name, color, style
-STYLES = {
-    "position": ("position channels by flips", "tab:red", "o-"),
-    "cell": ("position channels by cells", "tab:purple", "D-"),
-    "class": ("class channels", "tab:blue", "v-"),
-    "random": ("random channels", "tab:gray", "s--"),
-    "most_active": ("most active channels", "tab:orange", "^--"),
+STYLES = {  # of each ranking's curve
+    "position": {
+        "label": "position channels by flips",
+        "color": COLORS["vermilion"],
+        "marker": "o",
+    },
+    "cell": {"label": "position channels by cells", "color": COLORS["purple"], "marker": "D"},
+    "class": {"label": "class channels", "color": COLORS["blue"], "marker": "v"},
+    **{
+        name: {**style, "label": f"{style['label']} channels"}
+        for name, style in BASELINE_STYLES.items()
+    },
 }
 NAMES = {
     "gapnet": "GAPNet (heads: convolution, then pooling)",
@@ -32,43 +39,45 @@ _PANELS = {
 }
 
 
+@readable
 def draw(
-    parts: Sequence[tuple[dict, list[dict], dict[str, ChannelRanking]]],
-    dataset: str,
-    grid_size: int,
+    parts: Sequence[tuple[dict, list[dict], dict[str, ChannelRanking]]], settings: dict
 ) -> Figure:
     """Draws both accuracies by number of channels off, and what each channel encodes.
 
     Args:
         parts: for each network its row, those of its sweep, and its rankings by name.
-        dataset: the data set's name.
-        grid_size: cells along each side of the canvas.
+        settings: those of `results.json`.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14.5, 0.6 + 4.9 * len(parts)), layout="constrained")
+    grid = "{0}x{0}".format(settings["grid_size"])
+    figure = Figure(figsize=(13, 1.6 + 4.4 * len(parts)), layout="constrained")
     figure.suptitle(
-        f"Channels of a backbone trained for the class, switched off ({dataset}, images on "
-        f"random cells of a {grid_size}x{grid_size} grid)",
-        fontsize=14,
+        f"A backbone trained for the class, images on random cells of a {grid} grid: which "
+        f"channels know where, and what?\n{training_line(settings, [row for row, *_ in parts])}"
     )
     strips = figure.subfigures(len(parts), 1, squeeze=False)[:, 0]
+    dots: list = []  # the axes of what each channel encodes
     for (network, rows, rankings), strip in zip(parts, strips):
         axes = strip.subplots(1, 3)
         for ax, task in zip(axes, _PANELS):
             _draw_curves(ax, network, [row for row in rows if row["task"] == task], task)
+        for share in (axes[2].sharex, axes[2].sharey) if dots else ():
+            share(dots[0])
+        dots.append(axes[2])
         _draw_channels(axes[2], rankings)
-        strip.suptitle(NAMES[network["network"]], fontsize=13)
-        handles, labels = axes[0].get_legend_handles_labels()
-        strip.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=10)
+        strip.suptitle(NAMES[network["network"]])
+    dots[0].set(xlim=(0, None), ylim=(0, None))  # of all, once they have grown to what is in each
+    add_legend(figure)
     return figure
 
 
 def _draw_curves(ax, network, rows, task):
     """Accuracy by number of channels off, a curve for each ranking."""
     title, label = _PANELS[task]
-    draw_curves(ax, rows, "accuracy", STYLES)
-    ax.axhline(rows[0]["chance"], color="black", lw=1, ls=":", label="chance")
+    AblationSweep(rows).plot(ax, styles=STYLES)
+    ax.axhline(rows[0]["chance"], color="black", lw=1.5, ls=":", label="chance")
     ax.set(xlabel=f"channels off, of {network['channels']}", ylabel=label, title=title)
     ax.set_ylim(0, 102)
 
@@ -76,12 +85,10 @@ def _draw_curves(ax, network, rows, task):
 def _draw_channels(ax, rankings):
     """A dot for each channel: how much of its variance the cell and the class explain."""
     cell, label = (100 * np.array(rankings[name].scores) for name in ("cell", "class"))
-    ax.plot(cell, label, "o", color="tab:green", ms=5, alpha=0.6)
+    ax.plot(cell, label, "o", color=COLORS["green"], ms=5, alpha=0.6, label="a channel")
     ax.set(
-        xlabel="explained by the cell (% of the variance)",
-        ylabel="explained by the class (% of the variance)",
-        title="What each channel encodes (one dot each)",
-        xlim=(0, None),
-        ylim=(0, None),
+        xlabel="explained by the cell (% of variance)",
+        ylabel="explained by the class (% of variance)",
+        title="What each channel encodes",
     )
     ax.grid(alpha=0.3)

@@ -17,7 +17,7 @@ from keras_gappos.experiments.engine.results import find_row
 from keras_gappos.experiments.probe.figure import NAMES, STYLES, draw
 
 TASKS = {"position": "location", "cell": "location", "class": "class"}  # ranking -> its task
-_NAMES = {ranking: name for ranking, (name, *_) in STYLES.items()}
+_NAMES = {ranking: style["label"] for ranking, style in STYLES.items()}
 _PARTS = [{"task": "location"}, {"task": "class"}]
 _HEADINGS = ("position,\nby flips", "position,\nby cells", "class", "random", "most\nactive")
 _PERMUTENET = (
@@ -52,7 +52,7 @@ def write_report(folder: pathlib.Path, results: dict, test_images: object = None
         paths = network["rankings"].items()
         rankings = {name: ChannelRanking.from_json(folder / path) for name, path in paths}
         parts.append((network, rows, rankings))
-    figure = draw(parts, settings["dataset"], settings["grid_size"]) if parts else None
+    figure = draw(parts, settings) if parts else None
     write_files(folder, table(results), figure)
 
 

@@ -132,7 +132,7 @@ def best_command(results: dict, full_epochs: int | None = None) -> str | None:
 
 
 def write_report(folder: pathlib.Path, results: dict, test_images: object = None) -> None:
-    """Writes `table.md` and, once a trial is completed, `figure.png` into `folder`.
+    """Writes `table.md` and, once there are trials to compare, `figure.png` into `folder`.
 
     Args:
         folder: the search's output folder.
@@ -142,9 +142,9 @@ def write_report(folder: pathlib.Path, results: dict, test_images: object = None
     rows, settings = results["rows"], results["settings"]
     objective = (settings["objective"], settings["tolerance"])
     ranked, figure = rank_trials(rows, *objective), None
-    if ranked:
+    if len(ranked) > 1:
         floor, faded = accuracy_floor(ranked, *objective), below_floor(ranked, *objective)
-        figure = draw(ranked, _differing(rows), floor, faded, settings["dataset"])
+        figure = draw(ranked, _differing(rows), floor, faded, settings)
     write_files(folder, table(results), figure)
 
 

@@ -48,7 +48,7 @@ def test_a_channel_that_is_the_label_has_all_its_variance_explained():
     images = np.tile(np.float32(LABELS)[:, None, None, None], (1, 2, 2, 5))
     ranking = rank_channels_by_label(network(), images, LABELS, num_labels=3)
     np.testing.assert_allclose(ranking.scores, 1)
-    assert ranking.plot().get_title() == "channels by label"
+    assert ranking.plot().lines[0].get_label() == "channels by label"
 
 
 @pytest.mark.parametrize(

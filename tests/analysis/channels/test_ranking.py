@@ -2,6 +2,7 @@ import json
 
 import keras
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from keras import layers, ops
@@ -179,8 +180,29 @@ def test_another_file_is_no_ranking(tmp_path, damage):
 
 def test_the_plot_shows_the_scores_best_first():
     ranking = rank_channels(position_net(), IMAGES)
-    line = ranking.plot().lines[0]
-    assert list(line.get_ydata()) == sorted(ranking.scores, reverse=True)
+    ax = ranking.plot()
+    assert list(ax.lines[0].get_ydata()) == sorted(ranking.scores, reverse=True)
+    assert ranking.plot(ax, label="again", color="red") is ax
+    assert ax.lines[2].get_color() == "red"
+    texts = ax.get_legend().get_texts()
+    assert [text.get_text() for text in texts] == ["position channels: overall", "again"]
+    assert texts[0].get_fontsize() >= 14  # readable at half the size
+
+
+def test_the_first_plot_of_a_notebook_leaves_it_interactive(monkeypatch):
+    """The backend of notebooks, which is loaded with the first figure, shows later ones only so."""
+    make_figure = plt.figure
+
+    def load_backend(**arguments):
+        matplotlib.interactive(True)
+        return make_figure(**arguments)
+
+    monkeypatch.setattr(plt, "figure", load_backend)
+    try:
+        rank_channels(position_net(), IMAGES).plot()
+        assert matplotlib.is_interactive()
+    finally:
+        matplotlib.interactive(False)
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,7 @@ def test_the_result_is_drawn_over_depth_and_written_as_rows():
     ax = result.plot(label="one")
     result.plot(ax, label="other")
     assert [line.get_label() for line in ax.lines] == ["one", "other"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "other"]
     values = [row["any_shift"] for row in result.to_rows()]
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), values)
 

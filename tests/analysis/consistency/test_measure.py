@@ -542,11 +542,15 @@ def test_plot_shows_accuracy_by_shift():
     assert axes.figure.axes[1].get_ylabel() == "top-1 accuracy (%)"
     np.testing.assert_allclose(axes.images[0].get_array(), result.accuracy_map)
     assert axes.images[0].get_extent() == [-1.5, 1.5, 1.5, -1.5]  # up is up
-    assert result.plot(axes) is axes
+    assert result.plot(axes, label="my net", vmin=0) is axes
+    assert axes.get_title().splitlines()[0] == "my net"
+    assert axes.images[1].get_clim()[0] == 0
+    assert not axes.get_legend()
 
 
 def test_plot_needs_labels():
     result = shift_consistency(LeftOrRight(), one_bright_column(2), max_shift=1)
     assert result.accuracy is result.worst_case is result.accuracy_map is None
-    with pytest.raises(ValueError, match="`labels`"):
-        result.plot()
+    for method in (result.plot, result.to_dataframe):
+        with pytest.raises(ValueError, match="`labels`"):
+            method()

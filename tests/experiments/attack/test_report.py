@@ -7,6 +7,7 @@ from rich.console import Console
 from keras_gappos.data import segmentation_info
 from keras_gappos.experiments.attack.figure import draw, outlines
 from keras_gappos.experiments.attack.report import make_table, write_report
+from tests.experiments.engine.figure_checks import check_figure
 
 INFO = segmentation_info("shapes")
 REGIONS = ("whole", "left", "right")
@@ -163,7 +164,11 @@ def test_the_figure_has_a_curve_for_each_ranking_and_a_row_for_each_image(tmp_pa
     with np.load(tmp_path / row["predictions"]) as maps:
         better = MIOU | {"most_active": [(80, 80, 80), (76, 76, 95), (60, 60, 60)]}
         parts = [(row, sweep(miou=better), dict(maps))]
-    figure = draw(parts, IMAGES if shown else None, "shapes")
+    figure = draw(parts, IMAGES if shown else None, content([])["settings"])
+    texts = set(check_figure(figure))
+    assert {"range of 2 random draws", "64 channels off, as in the pictures below"} < texts
+    # What the pictures show, and no other class.
+    assert texts & {*INFO.class_names, "ignored"} == {"ground", "left triangle", "ignored"}
     curves, gallery = figure.subfigs
     assert [ax.get_title() for ax in curves.axes] == ["whole image", "left half", "right half"]
     # The halves' mIoU may be higher than the whole images': nothing is cut off.
@@ -181,6 +186,20 @@ def test_the_figure_has_a_curve_for_each_ranking_and_a_row_for_each_image(tmp_pa
     for painted in maps:
         assert painted[3, 3].tolist() == list(INFO.colors[3])
         assert not painted[7].any()  # ignored in the truth
+
+
+def test_figures_of_the_backbone_and_of_the_head_have_titles_that_differ(tmp_path):
+    names = [f"a class with a long name {index}" for index in range(19)]
+    row = network(tmp_path, class_names=names)
+    maps = dict.fromkeys(("truth", "before", "overall", "left", "right"))
+    maps = {name: np.arange(96).reshape(1, 8, 12) % 20 for name in maps} | {"index": [0]}
+    titles = set()
+    for latent in ("features", "head_relu"):
+        settings = content([], dataset="my_set", latent=latent)["settings"]
+        figure = draw([(row, sweep(), maps)], None, settings)
+        assert {*names, "ignored"} < set(check_figure(figure))
+        titles.add(figure.get_suptitle())
+    assert len(titles) == 2
 
 
 def maps_of(folder, row):

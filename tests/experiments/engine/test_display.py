@@ -41,6 +41,17 @@ def test_a_terminal_gets_no_log_lines():
     assert "gapnet" in text.getvalue()
 
 
+def test_a_command_in_a_notebook_gets_a_line_an_epoch_although_it_has_a_terminal(monkeypatch):
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    text = io.StringIO()
+    console = Console(file=text, width=80, force_terminal=True)
+    with RunDisplay(10, lambda rows: Table("column"), console) as display:
+        display.show([], "gapnet")
+        display.advance(5)
+        display.log("a line")
+    assert text.getvalue() == "a line\n"
+
+
 def shown(display):
     """What a display shows beside its bar."""
     display.console.file.truncate(0)

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from keras_gappos.experiments.invariance.figure import _spread, draw
 from keras_gappos.experiments.invariance.report import PAPER, make_table, write_report
+from tests.experiments.engine.figure_checks import check_figure
 
 
 def row(method, top1=90.0, exact=80.0, split="test", **more):
@@ -179,10 +180,11 @@ def test_the_papers_tables_are_whole():
     assert [len(table) for table in PAPER.values()] == [3, 3]
 
 
-@pytest.mark.parametrize("count", range(1, 8))
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
 def test_the_figure_has_a_labelled_point_and_a_map_for_each_method(count):
     rows = [row(method, 90 + i, 80 + i) for i, method in enumerate(METHODS[:count])]
-    figure = draw(rows, "cifar10", 4)
+    figure = draw(rows, content([])["settings"])
+    check_figure(figure)
     points, maps = figure.subfigs
     names = list(NAMES.values())[:count]
     assert {text.get_text() for text in points.axes[0].texts} == set(names)
@@ -191,10 +193,26 @@ def test_the_figure_has_a_labelled_point_and_a_map_for_each_method(count):
     assert {image.get_clim() for image in images} == {(81.0, 89.0 + count)}
 
 
-def test_no_figure_before_a_method_is_finished(tmp_path):
-    write_report(tmp_path, content(TRIALS))
-    assert (tmp_path / "table.md").exists()
-    assert not (tmp_path / "figure.png").exists()
+def test_no_figure_before_there_are_two_methods_to_compare(tmp_path):
+    for rows in (TRIALS, [*TRIALS, row("augshift", consistency_weight=1.0)]):
+        write_report(tmp_path, content(rows))
+        assert (tmp_path / "table.md").exists()
+        assert not (tmp_path / "figure.png").exists()
+    write_report(tmp_path, content([row("augshift"), row("resnet18")]))
+    assert (tmp_path / "figure.png").exists()
+
+
+def test_the_figure_says_what_was_trained_and_shows_circular_shifts_and_the_papers_scores():
+    circular = {"consistency_circular": 100.0, "consistency_circular_stderr": 0.0}
+    rows = [row("resnet18", **circular), row("augshift", epochs=10, consistency_exact_stderr=None)]
+    figure = draw(rows, content([])["settings"], PAPER["cifar10"])
+    texts = check_figure(figure)
+    assert texts == ["this run", "this run, circular shifts", "the paper"]
+    assert figure.get_suptitle().endswith(
+        "ResNet-18, width 32, 10 to 20 epochs on 50,000 training images of cifar10"
+    )
+    points = {(x, y) for ax in figure.get_axes() for line in ax.lines for x, y in line.get_xydata()}
+    assert {(90.0, 100.0), PAPER["cifar10"]["resnet18"], PAPER["cifar10"]["augshift"]} <= points
 
 
 def test_labels_are_moved_apart_around_where_they_belong():

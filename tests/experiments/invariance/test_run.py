@@ -72,13 +72,13 @@ def rows_of(folder):
     return json.loads((folder / "results.json").read_text())["rows"]
 
 
-def test_a_run_leaves_rows_table_figure_and_weights(finished):
+def test_a_run_leaves_rows_table_and_weights(finished):
     (row,) = rows_of(finished)
     assert (row["method"], row["split"], row["consistency_weight"]) == ("augshift", "test", 10.0)
     assert (row["epochs"], row["train_images"], row["test_images"]) == (1, 140, 50)
     assert (finished / row["weights"]).is_file()
     assert "AugShift" in (finished / "table.md").read_text()
-    assert (finished / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert not (finished / "figure.png").exists()  # nothing to compare
     assert not (finished / "backup").exists()
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from keras_gappos.experiments.location.figure import NAMES, draw
 from keras_gappos.experiments.location.report import PAPER, make_table, write_report
+from tests.experiments.engine.figure_checks import check_figure
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 8, 8, 1))
 
@@ -29,10 +30,13 @@ def row(network, task, grid_size, accuracy, **more):
     }
 
 
+SETTINGS = {"dataset": "cifar10", "depth": 18, "width": 32, "normalize": True}
+
+
 def content(rows):
     return {
         "command": "keras-gappos run location --width 32",
-        "settings": {"dataset": "cifar10", "depth": 18, "width": 32, "normalize": True},
+        "settings": SETTINGS,
         "environment": {"backend": "jax 1.0", "device": "CPU, 2 cores"},
         "rows": rows,
     }
@@ -81,12 +85,24 @@ def test_the_figure_is_a_picture_of_the_location_rows(tmp_path, show_images):
 
 
 def test_without_images_the_figure_shows_a_square_in_their_place():
-    figure = draw([row("gapnet", "location", 3, 50.0)], None, "cifar10")
-    axes = [ax for part in figure.subfigs for ax in part.axes if ax.images]
+    figure = draw([row("gapnet", "location", 3, 50.0)], None, SETTINGS)
+    texts = check_figure(figure)
+    assert "image" in texts and "predicted, wrong" in texts
+    axes = [ax for ax in figure.get_axes() if ax.images]
     assert len(axes) == 2
     canvas = np.asarray(axes[0].images[0].get_array())
     assert set(np.unique(canvas)) == {0.0, 0.6}
     assert (canvas[:8, 16:] == 0.6).all()  # cell 2 of a 3x3 grid
+
+
+@pytest.mark.parametrize("networks", [("gapnet",), ("gapnet", "permutenet")])
+@pytest.mark.parametrize("paddings", [("zeros",), ("zeros", "reflect", "replicate", "circular")])
+def test_one_grid_size_has_bars_in_place_of_curves_of_one_point(networks, paddings):
+    rows = [row(n, "location", 3, 50.0, padding=p) for p in paddings for n in networks]
+    figure = draw(rows, IMAGES, SETTINGS)
+    assert set(check_figure(figure)) >= {f"{NAMES[n]}, 3x3 cells" for n in networks} | {"chance"}
+    bars = [ax for ax in figure.get_axes() if not ax.images]
+    assert [len(ax.patches) for ax in bars] == [len(rows)]
 
 
 def test_no_figure_without_location_rows(tmp_path):
@@ -104,7 +120,9 @@ def test_several_paddings_are_compared_in_the_table_and_in_a_panel(tmp_path):
     papers = {tuple(line[:4]): line[5] for line in cells[2:]}
     assert papers["zeros", "PermuteNet", "location", "3x3"] == "78.8"
     assert papers["circular", "PermuteNet", "location", "3x3"] == ""  # the paper pads with zeros
-    axes = {ax.get_title(): ax for ax in draw(rows, IMAGES, "digits").get_axes()}
-    panel = axes["Which padding carries position (digits)"]
+    figure = draw(rows, IMAGES, SETTINGS)
+    check_figure(figure)
+    axes = {ax.get_xlabel(): ax for ax in figure.get_axes()}
+    panel = axes["padding of the convolutions"]
     assert [label.get_text() for label in panel.get_xticklabels()] == list(paddings)
     assert len(panel.containers) == 4

@@ -3,7 +3,8 @@ import pytest
 
 from keras_gappos.experiments.tune.figure import draw, pareto_front
 from keras_gappos.experiments.tune.report import accuracy_floor, below_floor, rank_trials
-from tests.experiments.tune.test_report import OBJECTIVES, SETTINGS, random_rows, row
+from tests.experiments.engine.figure_checks import check_figure
+from tests.experiments.tune.test_report import OBJECTIVES, SETTINGS, content, random_rows, row
 
 FLOOR = "consistency_above_floor"
 
@@ -11,7 +12,7 @@ FLOOR = "consistency_above_floor"
 def drawn(rows, names, objective="val_accuracy", tolerance=1.0):
     ranked = rank_trials(rows, objective, tolerance)
     floor, below = (find(ranked, objective, tolerance) for find in (accuracy_floor, below_floor))
-    return draw(ranked, list(names), floor, below, "cifar10")
+    return draw(ranked, list(names), floor, below, content([])["settings"])
 
 
 def places(collection):
@@ -95,11 +96,9 @@ def test_trials_below_the_floor_are_faded_and_those_that_were_trained_further_ar
     ("count", "names"),
     [(1, ()), (2, ("flip",)), (60, tuple(SETTINGS)), (9, ("consistency_weight", "max_shift"))],
 )
-def test_the_figure_is_drawn_for_few_and_many_trials_and_settings(
-    count, names, objective, tmp_path
-):
+def test_the_figure_is_drawn_for_few_and_many_trials_and_settings(count, names, objective):
     figure = drawn(random_rows(count, names), names, objective, tolerance=10.0)
-    figure.savefig(tmp_path / "figure.png", dpi=40)
+    check_figure(figure)
     panels = [ax for ax in figure.axes if ax.get_visible()]
     assert len(panels) == 1 + len(names)
     assert {len(places(points)) for ax in panels for points in ax.collections} == {count}

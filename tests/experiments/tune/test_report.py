@@ -273,3 +273,9 @@ def test_a_search_without_a_completed_trial_has_a_report_that_says_so(tmp_path):
     assert "- 0, 1: loss became NaN in epoch 2" in text
     assert "keras-gappos run" not in text
     assert not (tmp_path / "figure.png").exists()
+
+
+def test_one_trial_has_no_figure_and_two_have_one(tmp_path):
+    for count in (1, 2):
+        write_report(tmp_path, content([failed(7), *map(row, range(count))]))
+        assert (tmp_path / "figure.png").exists() == (count > 1)
