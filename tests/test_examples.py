@@ -30,6 +30,7 @@ def test_pytorch_weights_are_loaded_without_a_file_too(tmp_path, monkeypatch, ca
     np.testing.assert_array_equal(model.get_layer("logits").get_weights()[0], expected)
 
 
+@pytest.mark.slow
 def test_a_search_around_a_network_of_the_users_own_gives_its_best(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     example = load_example("tune_your_own_network")

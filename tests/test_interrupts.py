@@ -46,6 +46,7 @@ print(signal.getsignal(signal.SIGINT) is handler)
 """
 
 
+@pytest.mark.slow
 def test_an_error_after_an_interrupt_is_one():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.stdout.splitlines() == [

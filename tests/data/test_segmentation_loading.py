@@ -121,8 +121,8 @@ def test_masks_are_painted_in_their_colors_and_ignored_ones_black():
     painted = info.paint([[0, 3], [11, 10]])
     assert painted.dtype == "uint8"
     assert painted.tolist() == [
-        [[128, 128, 128], [128, 64, 128]],
-        [[0, 0, 0], [0, 128, 192]],
+        [list(info.colors[0]), list(info.colors[3])],
+        [[0, 0, 0], list(info.colors[10])],
     ]
     mine = SegmentationInfo(2, ("no", "yes"), ((9, 9, 9), (255, 0, 0)), ignore_class=None)
     assert mine.paint(np.array([1, 0, -1]))[:, 0].tolist() == [255, 9, 0]

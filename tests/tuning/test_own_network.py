@@ -28,6 +28,7 @@ def build(hp):
     return probabilities(small_network((8, 8, 1), 10, hp.Int("filters", 4, 6)))
 
 
+@pytest.mark.slow
 def test_a_search_tries_the_functions_own_settings_beside_augshifts(tmp_path):
     own = hypermodel(build)
     assert own.space.keys().isdisjoint({"width", "depth", "stem", "downsampling"})

@@ -96,7 +96,7 @@ def entries(published, monkeypatch, tmp_path):
     return entries
 
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("name", [f"gapnet_{PLACE}", "augshift_resnet18.digits"])

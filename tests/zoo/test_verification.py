@@ -113,6 +113,7 @@ def test_other_weights_are_found_by_reloading(zoo_folder, register):
     assert "outputs differ by up to" in reloaded.detail
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("make", [entry, permutenet_entry])
 def test_the_saved_model_of_other_weights_is_found(make, zoo_folder, register):

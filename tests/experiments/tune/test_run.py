@@ -280,6 +280,7 @@ def test_data_and_spaces_that_do_not_fit_are_named(tmp_path, changes, message):
         tune.run(tiny(tmp_path, **changes))
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_two_devices_find_what_one_does(tmp_path):
     space = ("batch_size=32", "max_shift=1", "flip=false", "learning_rate=0.1")
