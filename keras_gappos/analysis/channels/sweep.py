@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 SCORES = {"miou": "mIoU (%)", "top1": "top-1 accuracy (%)", "accuracy": "accuracy (%)"}
 # How baselines look, with dashed lines, and how rankings do, one after another.
 BASELINE_STYLES = {
-    "random": {"label": "random", "color": COLORS["gray"], "marker": "s", "ls": "--"},
-    "most_active": {"label": "most active", "color": COLORS["orange"], "marker": "^", "ls": "--"},
+    "random": {"label": "random channels", "color": COLORS["gray"], "marker": "s", "ls": "--"},
+    "most_active": {
+        "label": "most active channels",
+        "color": COLORS["orange"],
+        "marker": "^",
+        "ls": "--",
+    },
 }
 _NAMES = ("vermilion", "blue", "green", "purple", "sky")
 _STYLES = [{"color": COLORS[name], "marker": marker} for name, marker in zip(_NAMES, "ov<D>")]

@@ -22,10 +22,7 @@ STYLES = {  # of each ranking's curve
     "overall": {"label": "overall channels", "color": COLORS["vermilion"], "marker": "o"},
     "left": {"label": "left channels", "color": COLORS["blue"], "marker": "<"},
     "right": {"label": "right channels", "color": COLORS["green"], "marker": ">"},
-    **{
-        name: {**style, "label": f"{style['label']} channels"}
-        for name, style in BASELINE_STYLES.items()
-    },
+    **BASELINE_STYLES,
 }
 LATENTS = {
     "features": "the backbone's feature map",

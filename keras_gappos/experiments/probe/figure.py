@@ -23,10 +23,7 @@ STYLES = {  # of each ranking's curve
     },
     "cell": {"label": "position channels by cells", "color": COLORS["purple"], "marker": "D"},
     "class": {"label": "class channels", "color": COLORS["blue"], "marker": "v"},
-    **{
-        name: {**style, "label": f"{style['label']} channels"}
-        for name, style in BASELINE_STYLES.items()
-    },
+    **BASELINE_STYLES,
 }
 NAMES = {
     "gapnet": "GAPNet (heads: convolution, then pooling)",

@@ -44,13 +44,13 @@ def test_a_sweep_is_the_list_of_its_rows():
 def test_a_curve_for_each_ranking_and_a_band_around_random_channels():
     ax = AblationSweep(rows()).plot()
     points = [[0, 80], [4, 76], [8, 72]]
-    assert curves(ax) == {"overall": points, "random": points}
+    assert curves(ax) == {"overall": points, "random channels": points}
     (band,) = ax.collections
     heights = band.get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (70, 81)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("channels off", "mIoU (%)")
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert texts == ["overall", "random", "range of 3 random draws"]
+    assert texts == ["overall", "random channels", "range of 3 random draws"]
 
 
 def test_other_scores_and_regions_are_drawn_in_given_axes_and_styles():
@@ -67,13 +67,13 @@ def test_other_scores_and_regions_are_drawn_in_given_axes_and_styles():
     sweep.plot(ax, "mine", score="accuracy", region="left")
     assert [text.get_text() for text in ax.get_legend().get_texts()][2:] == [
         "mine: overall",
-        "mine: random",
+        "mine: random channels",
     ]
 
 
 def test_rows_of_one_region_need_not_say_so():
     sweep = AblationSweep({k: v for k, v in row.items() if k != "region"} for row in rows()[::2])
-    assert set(curves(sweep.plot())) == {"overall", "random"}
+    assert set(curves(sweep.plot())) == {"overall", "random channels"}
 
 
 @pytest.mark.parametrize(
