@@ -25,7 +25,7 @@ class ExploreSettings:
     """The values that models from .keras files take; auto: 0..255 for a model that rescales or
     normalizes its input, otherwise 0..1."""
     port: int = 8765
-    """Port on this machine (127.0.0.1)."""
+    """Port on this machine (127.0.0.1); 0 takes a free one."""
     browser: bool = True
     """Open the page in the browser."""
 
@@ -61,7 +61,7 @@ def explore(settings: Annotated[ExploreSettings, tyro.conf.arg(name="")]) -> Non
             listener.listen()  # the browser may be faster than the server
         except (OSError, OverflowError) as error:
             raise ValueError(
-                f"`port` must be a free port of this machine. Received: {settings.port} ({error})"
+                f"`port` must be a free port of this machine, or 0 for any. Received: {settings.port} ({error})"
             ) from error
         console = Console()
         console.print("Loading the models ...", highlight=False)
