@@ -78,6 +78,7 @@ def test_a_fine_tuned_network_takes_raw_images(tmp_path, monkeypatch, capsys):
     assert network.predict(images[:2], verbose=0).shape == (2, 10)
 
 
+@pytest.mark.slow
 def test_an_anti_aliased_network_is_fine_tuned_and_saved(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     example = load_example("antialias_your_model")

@@ -165,6 +165,7 @@ def test_tuning_without_keras_tuner_says_what_to_install(monkeypatch):
         _ = keras_gappos.tuning.AugShiftModel
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
 def test_the_core_works_on_jax_without_tensorflow_and_what_the_rest_needs():
     # Optimizing the program would take XLA longer than all the rest.

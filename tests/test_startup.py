@@ -30,6 +30,7 @@ def test_the_first_line_is_ours(arguments, first):
     assert done.stdout.startswith(first)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_first_computation_is_quiet_too():
     code = """

@@ -163,6 +163,7 @@ print(sorted({"pooch", "requests", "platformdirs", "filelock"} & set(sys.modules
 """
 
 
+@pytest.mark.slow
 def test_the_package_has_the_zoo_and_imports_its_transport_only_where_it_is_used():
     done = subprocess.run([sys.executable, "-c", OFFERED], capture_output=True, text=True)
     assert done.stdout.strip().splitlines()[-1] == "[]", done.stderr

@@ -127,6 +127,7 @@ def test_known_and_unknown_sizes_give_the_same():
     np.testing.assert_allclose(fixed(x), narrow(16)(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_saves_and_loads(tmp_path):
     model, x = narrow(16), images(1, 40, 33, 3)
     model.save(tmp_path / "model.keras")

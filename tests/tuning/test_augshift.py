@@ -167,6 +167,7 @@ class DivergingAtShift2(EagerAugShift):
         return keras.optimizers.schedules.CosineDecay(rate, steps)
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_fails_at_once_and_the_search_continues(tmp_path):
     fixed = {name: dimension.default for name, dimension in AUGSHIFT_SPACE.items()}
     hypermodel = DivergingAtShift2({**fixed, "batch_size": 32, "max_shift": [1, 2]})

@@ -91,6 +91,7 @@ def test_an_unknown_name_suggests_the_nearest(register):
         zoo.verify("resnet.digits")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [entry, permutenet_entry])
 def test_a_model_and_its_saved_model_answer_as_stored(make, zoo_folder, register):
     model = add_files(zoo_folder, make(), saved_model=TENSORFLOW)

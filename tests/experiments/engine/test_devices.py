@@ -31,6 +31,7 @@ def assert_same_weights(one, other):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_two_replicas_train_as_one_device_does(tmp_path):
     (expected,), losses = run(settings(tmp_path / "one"))
