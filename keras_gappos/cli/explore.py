@@ -61,7 +61,8 @@ def explore(settings: Annotated[ExploreSettings, tyro.conf.arg(name="")]) -> Non
             listener.listen()  # the browser may be faster than the server
         except (OSError, OverflowError) as error:
             raise ValueError(
-                f"`port` must be a free port of this machine, or 0 for any. Received: {settings.port} ({error})"
+                "`port` must be a free port of this machine, or 0 for any. Received: "
+                f"{settings.port} ({error})"
             ) from error
         console = Console()
         console.print("Loading the models ...", highlight=False)
