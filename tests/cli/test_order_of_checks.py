@@ -1,9 +1,15 @@
 """Wrong settings end a command before it loads data, which may take a download."""
 
+import json
+import pathlib
+import shutil
+
 import pytest
 
 from keras_gappos import data
 from keras_gappos.cli.main import main
+
+RESULTS = pathlib.Path(__file__).parents[2] / "examples/results"
 
 
 @pytest.fixture
@@ -44,6 +50,18 @@ def test_wrong_settings_are_told_before_data_are_loaded(words, message, loaded, 
     assert main(words) == 1
     assert message in capsys.readouterr().err
     assert not loaded
+
+
+def test_a_folder_of_another_search_is_told_before_data_are_loaded(loaded, tmp_path, capsys):
+    folder = tmp_path / "results"
+    shutil.copytree(RESULTS / "tuning/cifar10", folder)
+    recorded = json.loads((folder / "results.json").read_text())["command"].split()[1:]
+    words = [*recorded, "--output-dir", str(folder)]
+    assert main([*words, "--seed", "7"]) == 1
+    assert "seed is 0 there, 7 here" in capsys.readouterr().err
+    assert not loaded
+    assert main(words) == 1  # the same search: it resumes
+    assert loaded == ["cifar10"]
 
 
 @pytest.mark.parametrize("command", ["tune --space width=24 batch_size=16", "run location"])

@@ -26,6 +26,7 @@ from keras_gappos.experiments.engine.results import (
     ONLY_HOW_IT_IS_COMPUTED,
     ResultFolder,
     flags_of,
+    read_results,
     recorded_settings,
 )
 from keras_gappos.experiments.tune.progress import SearchWatch
@@ -152,6 +153,7 @@ def _work(settings, role, devices):
 
 def _lead(settings, role, devices, console):
     """Runs a search as its chief, or trains all trials in this process."""
+    _check_folder(settings)
     settings, data = _load(settings, devices)
     folder = ResultFolder(settings.output_dir, "tune", settings)
     with folder.lock():
@@ -169,6 +171,19 @@ def _lead(settings, role, devices, console):
                 _search(settings, tuner, data, [watch], verbose=0)
         write_report(folder.path, folder.content)
     return folder.content
+
+
+def _check_folder(settings):
+    """Raises a `ValueError` for the folder of another search, before any data are loaded."""
+    recorded = pathlib.Path(settings.output_dir).expanduser() / "results.json"
+    found = (recorded.exists() and read_results(recorded).get("settings")) or {}
+    # The data decide on counts that are not given.
+    counts = {
+        name: found.get(name)
+        for name in ("validation_images", "consistency_images")
+        if getattr(settings, name) is None
+    }
+    ResultFolder(settings.output_dir, "tune", dataclasses.replace(settings, **counts))
 
 
 def _serve(settings, role, oracle):
