@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_gappos import layers, models
+from keras_gappos import layers, models, surgery
 
 pytestmark = pytest.mark.tensorflow
 
@@ -47,6 +47,18 @@ NETWORKS = {
     "gapnet": lambda: models.gapnet((16, 16, 3), 9, width=4),
     "permutenet": lambda: models.permutenet((16, 16, 3), 9, width=4, mode="fixed", seed=1),
     "deeplabv3": lambda: models.deeplabv3((None, None, 3), 5, depth=18, width=4),
+    "mobilenet_antialiased_circular": lambda: surgery.set_padding(
+        surgery.antialias(
+            keras.applications.MobileNetV2(
+                alpha=0.35,
+                weights=None,
+                input_tensor=keras.Input((64, 64, 3), name="images"),
+                classes=5,
+            ),
+            padding="circular",
+        ),
+        "circular",
+    ),
 }
 
 
