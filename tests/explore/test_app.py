@@ -121,7 +121,7 @@ def test_location_answers_by_order_of_the_channels(client):
     assert client.post("/api/locate", json=body | {"orders": {"x": [0]}}).status_code == 404
 
 
-def test_an_upload_is_an_image_of_the_session(client, explorer):
+def test_an_upload_is_an_image_of_the_page(client, explorer):
     name = upload(client, "/api/image", png()).json()["name"]
     shown = Image.open(io.BytesIO(client.get(f"/api/image/{name}/12/12").content))
     assert shown.size == (12, 12)
