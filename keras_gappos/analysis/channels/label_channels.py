@@ -43,6 +43,9 @@ def rank_channels_by_label(
         labels: for an array of images, integers `(n,)`, or one-hot `(n, num_labels)`. Give `None`
             for a stream, which has its own.
         num_labels: number of labels, at least 2; labels are in [0, num_labels).
+        latent: as in `rank_channels`.
+        batch_size: as in `rank_channels`.
+        progress: as in `rank_channels`.
 
     Returns:
         A `ChannelRanking`.
