@@ -10,10 +10,12 @@ import threading
 import urllib.parse
 import zipfile
 
+from tests.zoo.serving import LocalServer
+
 COMMIT = "c" * 40
 
 
-class HubServer:
+class HubServer(LocalServer):
     """A server with files, which only a token opens.
 
     Args:
@@ -38,17 +40,8 @@ class HubServer:
             def log_message(self, *_):
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
+        self.url = self.url.rstrip("/")
 
     def answer(self, handler, body):
         path = urllib.parse.unquote(urllib.parse.urlsplit(handler.path).path)

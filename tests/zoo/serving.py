@@ -13,7 +13,28 @@ def zoo_file(content, path="net.digits/model.weights.h5"):
     return ZooFile(path, len(content), hashlib.sha256(content).hexdigest())
 
 
-class Server:
+class LocalServer:
+    """Runs on a free port of this machine while it is entered.
+
+    Args:
+        handler: the class that answers requests.
+    """
+
+    def __init__(self, handler):
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Server(LocalServer):
     """Serves one content, as its `behavior` says; counts the requests.
 
     Args:
@@ -37,17 +58,7 @@ class Server:
             def log_message(self, *_):
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(Handler)
 
     def _answer(self, handler, content, length=None):
         handler.send_response(200)
